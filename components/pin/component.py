@@ -1,0 +1,54 @@
+"""Turn every moving reference of a run into immutable ids."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from kfp_ratchet.components._image import SLIM
+
+
+@dsl.component(base_image=SLIM, install_kfp_package=False)
+def pin(
+    source: str,
+    model_name: str,
+    store: str,
+    pins: dsl.Output[dsl.Artifact],
+    columns: str = "{}",
+    window: str = "{}",
+    as_of: str = "",
+) -> NamedTuple(
+    "Pins",
+    [
+        ("revision", str),
+        ("window", str),
+        ("champion_version", str),
+        ("champion_digest", str),
+        ("epoch", int),
+        ("baseline_rows", int),
+    ],
+) -> None:
+    """Turn every moving reference of a run into immutable ids.
+
+    Lists the source and reads the ledger; never reads data. Every later step is a pure function of what comes out here, so it can
+    be cached; this step never is.
+
+    Args:
+        source: Where the data is: a URI or path, or a JSON object of URIs by table, the main table first.
+        model_name: Registered name of the model.
+        store: Folder or bucket of ledger and journal.
+        pins: What was pinned and the manifest of the source (JSON).
+        columns: Roles of columns as JSON; see `Columns`.
+        window: Training and evaluation window as JSON; see `Window`.
+        as_of: Leave out rows after this ISO date or time; the newest row when empty.
+
+    Returns:
+        revision: Digest of the source's manifest.
+        window: The window with its end fixed where it is known, as JSON.
+        champion_version: Version of the live model, empty when there is none.
+        champion_digest: Digest of the live model, empty when there is none.
+        epoch: Number of the ledger entry that made the champion, 0 when there is none.
+        baseline_rows: Rows of the last accepted other revision, 0 when there is none.
+    """
+    from kfp_ratchet.components.pin.pins import pin_run
+
+    return pin_run(source, model_name, store, columns, window, as_of, pins.path, pins.uri)

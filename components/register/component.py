@@ -1,0 +1,48 @@
+"""Keep the candidate in the model registry, whatever the verdict."""
+
+from kfp import dsl
+
+from kfp_ratchet.components._image import SLIM
+
+
+@dsl.component(base_image=SLIM, install_kfp_package=False)
+def register(
+    model: dsl.Input[dsl.Model],
+    decision: dsl.Input[dsl.Artifact],
+    registration: dsl.Output[dsl.Artifact],
+    model_name: str,
+    tracking_uri: str,
+    store: str,
+    epoch: int = 0,
+) -> str:
+    """Keep the candidate in the model registry, whatever the verdict.
+
+    Rejected and inconclusive candidates become versions too, tagged and without an alias, and an entry in the ledger. A candidate that
+    is the champion makes no new version. Running it again changes nothing.
+
+    Args:
+        model: The candidate.
+        decision: The gate's decision.
+        registration: Version, digest and links (JSON).
+        model_name: Registered name of the model.
+        tracking_uri: MLflow tracking URI.
+        store: Folder or bucket of ledger and journal.
+        epoch: Champion epoch the candidate was judged against, from `pin`.
+
+    Returns:
+        The version in the registry.
+    """
+    from kfp_ratchet.components.register.registration import register_model
+
+    return register_model(
+        model.path,
+        model.uri,
+        decision.path,
+        decision.uri,
+        model_name,
+        tracking_uri,
+        store,
+        epoch,
+        registration.path,
+        registration.uri,
+    )

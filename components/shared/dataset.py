@@ -1,0 +1,73 @@
+"""The Dataset contract: a folder with one folder of Parquet files (zstd) a table, and `dataset.json`."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from kfp_ratchet.components.shared.errors import RatchetError
+
+MAIN = "rows"
+"""Name of the only table when the source names none, and of the model rows that `prepare` makes."""
+
+
+class Table(BaseModel):
+    """Shape of one table."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    columns: dict[str, str] = Field(description="polars data type by column, in order.")
+
+
+class Dataset(BaseModel):
+    """What `dataset.json` says; the first table is the main one."""
+
+    revision: str = Field(description="Digest of the manifest of what was read.")
+    source: str = Field(description="Where it was read from: a URI, or canonical JSON of URIs by table.")
+    window: str = Field(default="", description="The window that rows were restricted to, as canonical JSON.")
+    tables: dict[str, Table] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Read `dataset.json`.
+
+        Raises:
+            RatchetError: The folder is not a Dataset.
+        """
+        path = Path(folder) / "dataset.json"
+        try:
+            return cls.model_validate(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise RatchetError(f"{folder} is not a Dataset: {error}", "pass the output of ingest, validate or prepare") from error
+
+    @property
+    def main(self) -> str:
+        """Name of the main table."""
+        return next(iter(self.tables))
+
+    def write(self, folder: str | Path) -> None:
+        """Write `dataset.json`; the tables are written with `write_table` before."""
+        Path(folder, "dataset.json").write_text(self.model_dump_json(indent=1))
+
+
+def scan_table(folder: str | Path, table: str) -> pl.LazyFrame:
+    """Lazily read one table of a Dataset."""
+    return pl.scan_parquet(sorted(Path(folder, table).glob("*.parquet")))
+
+
+def read_main(folder: str | Path) -> pl.DataFrame:
+    """Read the main table of a Dataset, shape (rows, columns)."""
+    return scan_table(folder, Dataset.read(folder).main).collect()
+
+
+def write_table(rows: pl.DataFrame | pl.LazyFrame, folder: str | Path, table: str) -> Table:
+    """Write one table of a Dataset (streaming when lazy) and return its shape."""
+    target = Path(folder, table)
+    target.mkdir(parents=True, exist_ok=True)
+    rows.lazy().sink_parquet(target / "part-00000.parquet", compression="zstd")
+    written = scan_table(folder, table)
+    count = int(written.select(pl.len()).collect().item())
+    return Table(rows=count, columns={name: str(dtype) for name, dtype in written.collect_schema().items()})

@@ -1,0 +1,72 @@
+"""The Decision contract: what the gate says, read by register, deploy, the report and the command line."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kfp_ratchet.components.shared.errors import RatchetError
+
+Verdict = Literal["promote", "reject", "inconclusive"]
+Outcome = Literal["pass", "fail", "unknown"]
+
+
+class Interval(BaseModel):
+    """An estimate with its confidence interval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Check(BaseModel):
+    """One question the gate asked, and its answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    outcome: Outcome
+    reason: str = Field(description="In plain English, with the numbers.")
+    observed: Interval = Interval()
+    bound: float | None = Field(default=None, description="What `observed` is held against, in the metric's unit.")
+
+
+class Decision(BaseModel):
+    """Verdict, reason, checks, and digests of all inputs. Same inputs, same bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verdict: Verdict
+    reason: str = Field(description="One sentence.")
+    unchanged: bool = Field(default=False, description="The candidate is the champion: same model digest.")
+    checks: tuple[Check, ...] = ()
+    metric: str = ""
+    candidate: Interval = Field(default=Interval(), description="The candidate's metric.")
+    champion: Interval = Field(default=Interval(), description="The champion's metric; the trivial baseline's for a first model.")
+    gain: Interval = Field(default=Interval(), description="Paired gain of candidate over champion; positive is better, whatever the metric.")
+    margin: float = 0.0
+    confidence: float = 0.95
+    rows: int = Field(default=0, description="Rows judged on.")
+    accepted_rows: int = Field(default=0, description="All model rows of the revision, training rows included.")
+    candidate_digest: str = ""
+    champion_version: str = Field(default="", description="Empty for a first model.")
+    champion_digest: str = ""
+    revision: str = ""
+    evidence_digest: str = ""
+    policy_digest: str = ""
+    policy: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a decision file.
+
+        Raises:
+            RatchetError: The file is not a decision.
+        """
+        try:
+            return cls.model_validate(json.loads(Path(path).read_text()))
+        except (OSError, ValueError) as error:
+            raise RatchetError(f"{path} is not a decision: {error}", "pass the output `decision` of gate") from error

@@ -1,0 +1,162 @@
+"""The run journal: each step says what it found, or why it failed, before it ends.
+
+A Kubeflow server loses the reason of a failure, so every step writes one small JSON record to the store under the run's id.
+`notify`, the report and the command line read those. A step without a record came from the cache or was never reached.
+"""
+
+import contextlib
+import json
+import re
+import resource
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.store import Store
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PROGRESS_SECONDS = 0.25
+
+State = Literal["running", "succeeded", "failed"]
+
+
+class Origin(BaseModel):
+    """Which step of which run made an artifact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    step: str
+
+    @classmethod
+    def of(cls, uri: str) -> Self:
+        """Read run and step from an artifact's URI.
+
+        Locally an output lies at `<root>/<run>/<step>/<output>`; on a cluster at `<root>/<pipeline>/<run>/<step>/<uuid>/<output>`.
+        """
+        parts = PurePosixPath(uri).parts
+        parts = parts[:-2] if len(parts) > 2 and _UUID.fullmatch(parts[-2]) else parts[:-1]
+        if len(parts) < 2:
+            return cls(run="adhoc", step=parts[-1] if parts else "step")
+        return cls(run=parts[-2], step=parts[-1])
+
+
+class Failure(BaseModel):
+    """Why a step failed: what a reader needs, and the traceback for `-v`."""
+
+    kind: str
+    message: str
+    remedy: str = ""
+    traceback: str = ""
+
+
+class Record(BaseModel):
+    """What one step left in the journal."""
+
+    run: str
+    step: str
+    state: State = "running"
+    line: str = Field(default="", description="One line of what the step found or is doing.")
+    details: dict[str, Any] = Field(default_factory=dict, description="What the report draws; plain JSON, no NaN.")
+    inputs: dict[str, Origin] = Field(default_factory=dict, description="Which run and step made each input artifact.")
+    error: Failure | None = None
+    started: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+class Step:
+    """A running step's hold on its record."""
+
+    def __init__(self, store: Store | None, record: Record) -> None:
+        self.record = record
+        self._store = store
+        self._began = time.monotonic()
+        self._written = 0.0
+
+    def progress(self, line: str) -> None:
+        """Say what the step is doing; written at most four times a second."""
+        self.record.line = line
+        if time.monotonic() - self._written >= _PROGRESS_SECONDS:
+            self.write()
+
+    def found(self, line: str, **details: Any) -> None:
+        """Say what the step found: one line for people, `details` (plain JSON values) for the report."""
+        self.record.line = line
+        self.record.details.update(details)
+
+    def write(self) -> None:
+        """Write the record as it stands."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._written = time.monotonic()
+        self.record.seconds = round(self._written - self._began, 3)
+        self.record.cpu_seconds = round(usage.ru_utime + usage.ru_stime, 3)
+        self.record.peak_memory_mb = round(usage.ru_maxrss / 1024, 1)
+        if self._store is not None:
+            self._store.put(_key(self.record.run, self.record.step), self.record.model_dump_json(indent=1).encode())
+
+
+@contextlib.contextmanager
+def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> Iterator[Step]:
+    """Keep a step's record: running at once, then succeeded or failed with its reason.
+
+    Args:
+        store: The store's URI; "" keeps no journal (a component used alone in someone's own pipeline).
+        uri: URI of any output artifact of this step; run and step are read from it.
+        inputs: URIs of the input artifacts by name.
+
+    Raises:
+        Exception: Whatever the body raises, after it is recorded.
+    """
+    origin = Origin.of(uri)
+    record = Record(
+        run=origin.run,
+        step=origin.step,
+        inputs={name: Origin.of(value) for name, value in (inputs or {}).items()},
+        started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    step = Step(Store(store) if store else None, record)
+    step.write()
+    try:
+        yield step
+    except BaseException as error:
+        record.state = "failed"
+        known = isinstance(error, RatchetError)
+        record.error = Failure(
+            kind=error.kind if isinstance(error, RatchetError) else "unexpected",
+            message=error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}",
+            remedy=error.remedy if isinstance(error, RatchetError) else "",
+            traceback="" if known and error.__cause__ is None else traceback.format_exc(),
+        )
+        record.line = record.error.message
+        step.write()
+        raise
+    record.state = "succeeded"
+    step.write()
+
+
+def read_run(store: Store, run: str) -> dict[str, Record]:
+    """All records of a run by step, in the order in which the steps started."""
+    records = []
+    for key in store.keys(f"runs/{run}/steps"):
+        content = store.get(key)
+        if content is not None:
+            records.append(Record.model_validate(json.loads(content)))
+    return {record.step: record for record in sorted(records, key=lambda record: record.started)}
+
+
+def read_record(store: Store, origin: Origin) -> Record | None:
+    """One step's record, None when it left none."""
+    content = store.get(_key(origin.run, origin.step))
+    return Record.model_validate(json.loads(content)) if content is not None else None
+
+
+def _key(run: str, step: str) -> str:
+    return f"runs/{run}/steps/{step}.json"

@@ -1,0 +1,156 @@
+"""Train a challenger on new data, judge it against the champion on the same rows, and promote it only when it is shown to be better."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kfp import dsl
+
+from kfp_ratchet.components import ops
+from kfp_ratchet.pipelines.settings import effect_step, fit_step, io_step
+
+DEFAULTS: Mapping[str, Any] = {
+    "source": "",
+    "model_name": "",
+    "store": "",
+    "tracking_uri": "",
+    "as_of": "",
+    "columns": "{}",
+    "window": "{}",
+    "schema": "",
+    "checks": "{}",
+    "workload": "tabular",
+    "parameters": "{}",
+    "search_space": "{}",
+    "trials": 0,
+    "seed": 0,
+    "device": "auto",
+    "policy": "{}",
+    "serving": "{}",
+    "notifications": "{}",
+}
+
+
+def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = "continuous-training") -> Any:
+    """The pipeline, with the values of a `ratchet.yaml` as its parameters' defaults.
+
+    Args:
+        defaults: Default by parameter; the keys of `DEFAULTS`.
+        recipe: JSON for `prepare`; the step is left out of the graph when empty.
+        name: Name of the pipeline: lower case, digits and dashes.
+    """
+    d = {**DEFAULTS, **defaults}
+
+    @dsl.pipeline(name=name, description=" ".join((__doc__ or "").split()))
+    def continuous_training(
+        source: str = d["source"],
+        model_name: str = d["model_name"],
+        as_of: str = d["as_of"],
+        trials: int = d["trials"],
+        seed: int = d["seed"],
+        device: str = d["device"],
+        workload: str = d["workload"],
+        parameters: str = d["parameters"],
+        search_space: str = d["search_space"],
+        columns: str = d["columns"],
+        window: str = d["window"],
+        schema: str = d["schema"],
+        checks: str = d["checks"],
+        policy: str = d["policy"],
+        serving: str = d["serving"],
+        notifications: str = d["notifications"],
+        store: str = d["store"],
+        tracking_uri: str = d["tracking_uri"],
+    ) -> None:
+        """Train a challenger on new data and promote it only when it is shown to be better.
+
+        Args:
+            source: Where the data is: a URI or path, or a JSON object of URIs by table, the main table first.
+            model_name: Registered name of the model.
+            as_of: Leave out rows after this ISO date or time; the newest row when empty.
+            trials: Tuning trials; 0 takes the workload's defaults.
+            seed: Seed of every random choice.
+            device: auto, cpu, cuda or cuda:N.
+            workload: tabular, or package.module:Class that follows the workload protocol.
+            parameters: Fixed hyperparameters as JSON.
+            search_space: What to tune as JSON; the workload's own space when empty.
+            columns: Roles of columns as JSON: target, problem, id, time, slices, weight, ignore.
+            window: Training and evaluation window as JSON: train, evaluate, share, end.
+            schema: The user's schema: pandera YAML, package.module:Model, or a JSON object of these by table.
+            checks: What to do with rows that fail, and the checks across rows, as JSON.
+            policy: What the gate asks of a challenger, as JSON.
+            serving: Where and how to serve, as JSON.
+            notifications: What to send and where, as JSON.
+            store: Folder or bucket of ledger, journal, studies and checkpoints.
+            tracking_uri: MLflow tracking URI.
+        """
+        told = effect_step(ops.notify(model_name=model_name, store=store, notifications=notifications))
+        with dsl.ExitHandler(told, name="continuous-training"):
+            pins = effect_step(
+                ops.pin(source=source, model_name=model_name, store=store, columns=columns, window=window, as_of=as_of)
+            ).outputs
+            rows = io_step(
+                ops.ingest(source=source, revision=pins["revision"], columns=columns, window=pins["window"], schema=schema, store=store)
+            ).outputs["dataset"]
+            rows = io_step(
+                ops.validate(
+                    dataset=rows,
+                    schema=schema,
+                    checks=checks,
+                    columns=columns,
+                    window=pins["window"],
+                    baseline_rows=pins["baseline_rows"],
+                    store=store,
+                )
+            ).outputs["accepted"]
+            if recipe:
+                rows = io_step(ops.prepare(dataset=rows, recipe=recipe, columns=columns, store=store)).outputs["rows"]
+            fitting = {
+                "dataset": rows,
+                "workload": workload,
+                "columns": columns,
+                "window": pins["window"],
+                "seed": seed,
+                "device": device,
+                "store": store,
+            }
+            best = fit_step(ops.tune(**fitting, parameters=parameters, search_space=search_space, trials=trials)).outputs["Output"]
+            model = fit_step(ops.train(**fitting, parameters=best)).outputs["model"]
+            evidence = fit_step(
+                ops.evaluate(
+                    dataset=rows,
+                    model=model,
+                    columns=columns,
+                    window=pins["window"],
+                    model_name=model_name,
+                    champion_version=pins["champion_version"],
+                    champion_digest=pins["champion_digest"],
+                    tracking_uri=tracking_uri,
+                    store=store,
+                )
+            ).outputs["evidence"]
+            judged = io_step(ops.gate(evidence=evidence, policy=policy, store=store)).outputs
+            version = effect_step(
+                ops.register(
+                    model=model,
+                    decision=judged["decision"],
+                    model_name=model_name,
+                    tracking_uri=tracking_uri,
+                    store=store,
+                    epoch=pins["epoch"],
+                )
+            ).outputs["Output"]
+            with dsl.If(judged["Output"] == "promote", name="promote"):
+                effect_step(
+                    ops.deploy(
+                        evidence=evidence,
+                        decision=judged["decision"],
+                        model_name=model_name,
+                        version=version,
+                        tracking_uri=tracking_uri,
+                        store=store,
+                        epoch=pins["epoch"],
+                        serving=serving,
+                    )
+                )
+
+    return continuous_training
