@@ -89,7 +89,14 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                 ops.pin(source=source, model_name=model_name, store=store, columns=columns, window=window, as_of=as_of)
             ).outputs
             rows = io_step(
-                ops.ingest(source=source, revision=pins["revision"], columns=columns, window=pins["window"], schema=schema, store=store)
+                ops.ingest(
+                    source=source,
+                    revision=pins["revision"],
+                    columns=columns,
+                    window=pins["window"],
+                    schema=schema,
+                    store=store,
+                )
             ).outputs["dataset"]
             rows = io_step(
                 ops.validate(
@@ -113,7 +120,9 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                 "device": device,
                 "store": store,
             }
-            best = fit_step(ops.tune(**fitting, parameters=parameters, search_space=search_space, trials=trials)).outputs["Output"]
+            best = fit_step(
+                ops.tune(**fitting, parameters=parameters, search_space=search_space, trials=trials)
+            ).outputs["Output"]
             model = fit_step(ops.train(**fitting, parameters=best)).outputs["model"]
             evidence = fit_step(
                 ops.evaluate(

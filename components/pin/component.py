@@ -26,7 +26,7 @@ def pin(
         ("epoch", int),
         ("baseline_rows", int),
     ],
-) -> None:
+):
     """Turn every moving reference of a run into immutable ids.
 
     Lists the source and reads the ledger; never reads data. Every later step is a pure function of what comes out here, so it can

@@ -15,10 +15,15 @@ class Columns(BaseModel):
     target: str = Field(default="", description="The column to predict.")
     problem: Problem = Field(default="binary", description="What kind of value the target is.")
     positive: str | int | bool | None = Field(
-        default=None, description="Binary only: the target value that counts as positive; the larger of the two when not given."
+        default=None,
+        description="Binary only: the target value that counts as positive; the larger of the two when not given.",
     )
-    id: str = Field(default="", description="Identifies a row; evidence is paired and read in the order of this column.")
-    time: str = Field(default="", description="When the row happened (Date, Datetime or ISO text); windows are cut by it.")
+    id: str = Field(
+        default="", description="Identifies a row; evidence is paired and read in the order of this column."
+    )
+    time: str = Field(
+        default="", description="When the row happened (Date, Datetime or ISO text); windows are cut by it."
+    )
     slices: tuple[str, ...] = Field(default=(), description="Columns whose values are judged one by one.")
     weight: str = Field(default="", description="Weight of a row in training and judging; all 1 when not given.")
     ignore: tuple[str, ...] = Field(default=(), description="Columns that are neither features nor roles.")

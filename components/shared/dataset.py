@@ -41,7 +41,9 @@ class Dataset(BaseModel):
         try:
             return cls.model_validate(json.loads(path.read_text()))
         except (OSError, ValueError) as error:
-            raise RatchetError(f"{folder} is not a Dataset: {error}", "pass the output of ingest, validate or prepare") from error
+            raise RatchetError(
+                f"{folder} is not a Dataset: {error}", "pass the output of ingest, validate or prepare"
+            ) from error
 
     @property
     def main(self) -> str:

@@ -45,8 +45,13 @@ class Decision(BaseModel):
     checks: tuple[Check, ...] = ()
     metric: str = ""
     candidate: Interval = Field(default=Interval(), description="The candidate's metric.")
-    champion: Interval = Field(default=Interval(), description="The champion's metric; the trivial baseline's for a first model.")
-    gain: Interval = Field(default=Interval(), description="Paired gain of candidate over champion; positive is better, whatever the metric.")
+    champion: Interval = Field(
+        default=Interval(), description="The champion's metric; the trivial baseline's for a first model."
+    )
+    gain: Interval = Field(
+        default=Interval(),
+        description="Paired gain of candidate over champion; positive is better, whatever the metric.",
+    )
     margin: float = 0.0
     confidence: float = 0.95
     rows: int = Field(default=0, description="Rows judged on.")

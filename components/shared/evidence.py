@@ -35,10 +35,15 @@ class Evidence(BaseModel):
     champion_version: str = ""
     champion_digest: str = ""
     baseline: dict[str, Any] = Field(
-        default_factory=dict, description="The trivial model from training rows: {'score': prevalence | mean} or {'scores': [per class]}."
+        default_factory=dict,
+        description="The trivial model from training rows: {'score': prevalence | mean} or {'scores': [per class]}.",
     )
-    sanity: dict[str, bool] = Field(default_factory=dict, description="Named checks of the candidate's scores: finite, not constant, ...")
-    latency_ms: dict[str, list[float]] = Field(default_factory=dict, description="Samples of single-row latency by model, milliseconds.")
+    sanity: dict[str, bool] = Field(
+        default_factory=dict, description="Named checks of the candidate's scores: finite, not constant, ..."
+    )
+    latency_ms: dict[str, list[float]] = Field(
+        default_factory=dict, description="Samples of single-row latency by model, milliseconds."
+    )
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -50,7 +55,9 @@ class Evidence(BaseModel):
         try:
             return cls.model_validate(json.loads(Path(folder, "evidence.json").read_text()))
         except (OSError, ValueError) as error:
-            raise RatchetError(f"{folder} is not evidence: {error}", "pass the output `evidence` of evaluate") from error
+            raise RatchetError(
+                f"{folder} is not evidence: {error}", "pass the output `evidence` of evaluate"
+            ) from error
 
     def write(self, folder: str | Path) -> None:
         """Write `evidence.json`."""

@@ -36,9 +36,15 @@ class Card(BaseModel):
     rows: int = Field(description="Training rows, the early-stopping tail included.")
     seed: int
     device: str
-    code: dict[str, str] = Field(default_factory=dict, description="Versions and digests of the code that made the model.")
-    metrics: dict[str, float] = Field(default_factory=dict, description="On the early-stopping tail, never on evaluation rows.")
-    baseline: dict[str, Any] = Field(default_factory=dict, description="Statistics of each feature on training rows, for drift.")
+    code: dict[str, str] = Field(
+        default_factory=dict, description="Versions and digests of the code that made the model."
+    )
+    metrics: dict[str, float] = Field(
+        default_factory=dict, description="On the early-stopping tail, never on evaluation rows."
+    )
+    baseline: dict[str, Any] = Field(
+        default_factory=dict, description="Statistics of each feature on training rows, for drift."
+    )
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -75,7 +81,9 @@ def workload_class(name: str) -> type["Workload"]:
     try:
         loaded: type[Workload] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"workload {name!r} cannot be imported: {error}", "check its name and that its package is installed") from error
+        raise InputError(
+            f"workload {name!r} cannot be imported: {error}", "check its name and that its package is installed"
+        ) from error
     return loaded
 
 

@@ -31,7 +31,9 @@ class Store:
                 else LocalStore(Path(uri.removeprefix("file://")).absolute(), mkdir=True)
             )
         except Exception as error:
-            raise InputError(f"the store {uri!r} cannot be opened: {error}", "check its path and your rights") from error
+            raise InputError(
+                f"the store {uri!r} cannot be opened: {error}", "check its path and your rights"
+            ) from error
 
     def create(self, key: str, content: bytes) -> bool:
         """Write `content` only if `key` does not exist yet; of many racing writers exactly one gets True."""

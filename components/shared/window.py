@@ -20,12 +20,19 @@ class Window(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: str = Field(
-        default="all", pattern=rf"^all$|{_LENGTH}", description="How far back training rows go: all, or a length such as 90d, 12w or 36h."
+        default="all",
+        pattern=rf"^all$|{_LENGTH}",
+        description="How far back training rows go: all, or a length such as 90d, 12w or 36h.",
     )
-    evaluate: str = Field(default="14d", pattern=_LENGTH, description="Length of the evaluation window at the end of the data.")
-    share: float = Field(default=0.2, gt=0, lt=1, description="Without a time column: share of rows to evaluate on, by hash of the id.")
+    evaluate: str = Field(
+        default="14d", pattern=_LENGTH, description="Length of the evaluation window at the end of the data."
+    )
+    share: float = Field(
+        default=0.2, gt=0, lt=1, description="Without a time column: share of rows to evaluate on, by hash of the id."
+    )
     end: str = Field(
-        default="", description="Rows after this ISO date or time are left out (a date counts whole); the data's own end when not given."
+        default="",
+        description="Rows after this ISO date or time are left out (a date counts whole); the data's own end when not given.",
     )
 
     @model_validator(mode="after")
@@ -78,7 +85,9 @@ def moments(rows: pl.DataFrame | pl.LazyFrame, column: str) -> pl.Expr:
         return pl.col(column).dt.convert_time_zone("UTC").dt.replace_time_zone(None).cast(pl.Datetime("us"))
     if dtype.is_temporal():
         return pl.col(column).cast(pl.Datetime("us"))
-    raise RatchetError(f"time column {column!r} holds {dtype}, not dates or times", "convert it in the schema or in prepare")
+    raise RatchetError(
+        f"time column {column!r} holds {dtype}, not dates or times", "convert it in the schema or in prepare"
+    )
 
 
 def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
@@ -95,7 +104,9 @@ def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
     for role in ("target", "id", "time"):
         name = getattr(columns, role)
         if name and name not in rows.columns:
-            raise RatchetError(f"{role} column {name!r} is missing from the model rows (has: {', '.join(rows.columns)})", "fix columns")
+            raise RatchetError(
+                f"{role} column {name!r} is missing from the model rows (has: {', '.join(rows.columns)})", "fix columns"
+            )
     if not columns.time:
         return _split_by_hash(rows, columns, window)
     when = moments(rows, columns.time)
@@ -104,7 +115,9 @@ def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
         rows = rows.filter(pl.col("__when") < end_of(window.end))
     last = rows["__when"].max()
     if last is None:
-        raise RatchetError("no rows are left in the window", f"check window.end ({window.end or 'not set'}) and the time column")
+        raise RatchetError(
+            "no rows are left in the window", f"check window.end ({window.end or 'not set'}) and the time column"
+        )
     cut = last - length(window.evaluate)  # type: ignore[operator]
     rows = rows.sort("__when", *([columns.id] if columns.id else []), maintain_order=True)
     train = rows.filter(pl.col("__when") <= cut)
@@ -112,12 +125,16 @@ def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
         train = train.filter(pl.col("__when") > cut - length(window.train))
     evaluate = rows.filter(pl.col("__when") > cut)
     rule = f"time: evaluated on the last {window.evaluate} ({cut} to {last}), trained on {window.train} before"
-    return _checked(train.drop("__when"), evaluate.drop("__when"), rule, "time", f"shorten window.evaluate ({window.evaluate})")
+    return _checked(
+        train.drop("__when"), evaluate.drop("__when"), rule, "time", f"shorten window.evaluate ({window.evaluate})"
+    )
 
 
 def _split_by_hash(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
     if not columns.id:
-        raise RatchetError("neither a time nor an id column is set, so rows cannot be split", "set columns.time or columns.id")
+        raise RatchetError(
+            "neither a time nor an id column is set, so rows cannot be split", "set columns.time or columns.id"
+        )
     # SHA-256 of the id as text: the same on every machine and in every version of every library.
     from hashlib import sha256
 
@@ -130,7 +147,9 @@ def _split_by_hash(rows: pl.DataFrame, columns: Columns, window: Window) -> Spli
     return _checked(train, evaluate, rule, "hash", "add rows or change window.share")
 
 
-def _checked(train: pl.DataFrame, evaluate: pl.DataFrame, rule: str, kind: Literal["time", "hash"], remedy: str) -> Split:
+def _checked(
+    train: pl.DataFrame, evaluate: pl.DataFrame, rule: str, kind: Literal["time", "hash"], remedy: str
+) -> Split:
     for name, side in (("training", train), ("evaluation", evaluate)):
         if side.is_empty():
             raise RatchetError(f"the {name} window has no rows ({rule})", remedy)

@@ -34,4 +34,6 @@ def train(
     """
     from kfp_ratchet.components.train.fit import train_workload
 
-    train_workload(dataset.path, dataset.uri, workload, columns, window, parameters, seed, device, store, model.path, model.uri)
+    train_workload(
+        dataset.path, dataset.uri, workload, columns, window, parameters, seed, device, store, model.path, model.uri
+    )

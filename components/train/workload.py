@@ -48,7 +48,12 @@ class Workload(Protocol):
 
     @classmethod
     def fit(
-        cls, rows: pl.DataFrame, validation: pl.DataFrame, columns: Columns, parameters: Mapping[str, Any], context: FitContext
+        cls,
+        rows: pl.DataFrame,
+        validation: pl.DataFrame,
+        columns: Columns,
+        parameters: Mapping[str, Any],
+        context: FitContext,
     ) -> Self:
         """Fit on `rows`, stop early on `validation` (the time-ordered tail of the training window).
 

@@ -35,5 +35,15 @@ def validate(
     from kfp_ratchet.components.validate.validation import validate_dataset
 
     validate_dataset(
-        dataset.path, dataset.uri, schema, checks, columns, window, baseline_rows, store, accepted.path, accepted.uri, report.path
+        dataset.path,
+        dataset.uri,
+        schema,
+        checks,
+        columns,
+        window,
+        baseline_rows,
+        store,
+        accepted.path,
+        accepted.uri,
+        report.path,
     )
