@@ -1,2 +1,52 @@
-# Everything a developer or a new user types. `make help` lists it.
+# Everything a new user or a developer types.
 .DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+MONTH ?= 2013-06
+BIN := .venv/bin
+
+.PHONY: help setup run test check lint compile docs lock stop clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## create the environment
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	mkdir -p build/typing/kfp_ratchet
+	for part in components pipelines testing; do ln -sfn ../../../$$part build/typing/kfp_ratchet/$$part; done
+	touch $@
+
+run: setup ## train on the flights of 2013 up to MONTH, judge, promote, serve: make run MONTH=2013-07
+	@$(BIN)/python examples/flights/feed.py --until $(MONTH)
+	@$(BIN)/ratchet run continuous_training --config examples/flights/ratchet.yaml -p as_of=$(MONTH)
+
+test: setup ## run all tests
+	$(BIN)/python -m pytest
+
+check: lint ## format, lint, types and the fast tests
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: setup ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p kfp_ratchet.components -p kfp_ratchet.pipelines -p kfp_ratchet.testing
+
+compile: setup ## compile the pipelines into compiled/
+	$(BIN)/ratchet compile --config examples/flights/ratchet.yaml
+
+docs: setup ## generate the pages that are made from code
+	$(BIN)/python -m kfp_ratchet.pipelines.component_docs
+
+lock: ## pin every dependency again
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.lock
+
+stop: ## stop the model server that make run started
+	@cd examples/flights && ../../$(BIN)/ratchet stop
+
+clean: ## remove what runs left, the ledger and the models included
+	rm -rf examples/flights/.ratchet examples/flights/data

@@ -66,7 +66,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
         Args:
             source: Where the data is: a URI or path, or a JSON object of URIs by table, the main table first.
             model_name: Registered name of the model.
-            as_of: Leave out rows after this ISO date or time; the newest row when empty.
+            as_of: Leave out rows after this ISO month, date or time; the newest row when empty.
             trials: Tuning trials; 0 takes the workload's defaults.
             seed: Seed of every random choice.
             device: auto, cpu, cuda or cuda:N.

@@ -39,7 +39,7 @@ def pin(
         pins: What was pinned and the manifest of the source (JSON).
         columns: Roles of columns as JSON; see `Columns`.
         window: Training and evaluation window as JSON; see `Window`.
-        as_of: Leave out rows after this ISO date or time; the newest row when empty.
+        as_of: Leave out rows after this ISO month, date or time; the newest row when empty.
 
     Returns:
         revision: Digest of the source's manifest.

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from kfp_ratchet.components.shared.errors import RatchetError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MAIN = "rows"
 """Name of the only table when the source names none, and of the model rows that `prepare` makes."""
@@ -55,18 +57,22 @@ class Dataset(BaseModel):
         Path(folder, "dataset.json").write_text(self.model_dump_json(indent=1))
 
 
-def scan_table(folder: str | Path, table: str) -> pl.LazyFrame:
+def scan_table(folder: str | Path, table: str) -> "pl.LazyFrame":
     """Lazily read one table of a Dataset."""
+    import polars as pl
+
     return pl.scan_parquet(sorted(Path(folder, table).glob("*.parquet")))
 
 
-def read_main(folder: str | Path) -> pl.DataFrame:
+def read_main(folder: str | Path) -> "pl.DataFrame":
     """Read the main table of a Dataset, shape (rows, columns)."""
     return scan_table(folder, Dataset.read(folder).main).collect()
 
 
-def write_table(rows: pl.DataFrame | pl.LazyFrame, folder: str | Path, table: str) -> Table:
+def write_table(rows: "pl.DataFrame | pl.LazyFrame", folder: str | Path, table: str) -> Table:
     """Write one table of a Dataset (streaming when lazy) and return its shape."""
+    import polars as pl
+
     target = Path(folder, table)
     target.mkdir(parents=True, exist_ok=True)
     rows.lazy().sink_parquet(target / "part-00000.parquet", compression="zstd")

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kfp_ratchet.components.shared.canonical import dumps
 from kfp_ratchet.components.shared.errors import RatchetError
 
 Verdict = Literal["promote", "reject", "inconclusive"]
@@ -75,3 +76,7 @@ class Decision(BaseModel):
             return cls.model_validate(json.loads(Path(path).read_text()))
         except (OSError, ValueError) as error:
             raise RatchetError(f"{path} is not a decision: {error}", "pass the output `decision` of gate") from error
+
+    def write(self, path: str | Path) -> None:
+        """Write the decision as canonical JSON: the same decision, the same bytes."""
+        Path(path).write_text(dumps(self.model_dump(mode="json")) + "\n")

@@ -1,8 +1,10 @@
 """The Evidence contract: what `evaluate` saw, row by row, and all that `gate` may look at.
 
-A folder with `rows.parquet` (columns below), `evidence.json` and `probe.json`. Score columns are named `candidate` and `champion`
-(binary: probability of the positive class; regression: the prediction), or `candidate:<class>` and `champion:<class>`, one a class,
-for multiclass. `label` is 0/1 for binary, the class's index for multiclass, the value for regression. Read in sorted `id` order.
+A folder with `rows.parquet` (columns below), `evidence.json`, `probe.json` ({"rows": {"columns", "data"}, "scores"}: a few raw rows and the
+candidate's answers) and `latency.json` (milliseconds by model; apart, since a clock never gives the same bytes twice). Score columns are
+named `candidate` and `champion` (binary: probability of the positive class; regression: the prediction), or `candidate:<class>` and
+`champion:<class>`, one a class, for multiclass. `label` is 0/1 for binary, the class's index for multiclass, the value for
+regression. Read in sorted `id` order.
 """
 
 import json
@@ -41,9 +43,7 @@ class Evidence(BaseModel):
     sanity: dict[str, bool] = Field(
         default_factory=dict, description="Named checks of the candidate's scores: finite, not constant, ..."
     )
-    latency_ms: dict[str, list[float]] = Field(
-        default_factory=dict, description="Samples of single-row latency by model, milliseconds."
-    )
+    rows_digest: str = Field(default="", description="Digest of rows.parquet; the gate refuses other rows.")
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -62,6 +62,21 @@ class Evidence(BaseModel):
     def write(self, folder: str | Path) -> None:
         """Write `evidence.json`."""
         Path(folder, "evidence.json").write_text(self.model_dump_json(indent=1))
+
+
+def read_latency(folder: str | Path) -> dict[str, list[float]]:
+    """Samples of single-row latency by model, milliseconds; empty when there are none.
+
+    Raises:
+        RatchetError: The file is damaged.
+    """
+    path = Path(folder, "latency.json")
+    try:
+        return {name: [float(sample) for sample in samples] for name, samples in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RatchetError(f"{path} is damaged: {error}", "run evaluate again") from error
 
 
 def read_rows(folder: str | Path) -> pl.DataFrame:

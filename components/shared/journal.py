@@ -100,7 +100,8 @@ class Step:
         self.record.cpu_seconds = round(usage.ru_utime + usage.ru_stime, 3)
         self.record.peak_memory_mb = round(usage.ru_maxrss / 1024, 1)
         if self._store is not None:
-            self._store.put(_key(self.record.run, self.record.step), self.record.model_dump_json(indent=1).encode())
+            content = self.record.model_dump_json(indent=1, fallback=_plain)
+            self._store.put(_key(self.record.run, self.record.step), content.encode())
 
 
 @contextlib.contextmanager
@@ -156,6 +157,11 @@ def read_record(store: Store, origin: Origin) -> Record | None:
     """One step's record, None when it left none."""
     content = store.get(_key(origin.run, origin.step))
     return Record.model_validate(json.loads(content)) if content is not None else None
+
+
+def _plain(value: Any) -> Any:
+    # A numpy scalar among the details must not fail a step that did its work.
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _key(run: str, step: str) -> str:

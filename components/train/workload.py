@@ -1,6 +1,6 @@
 """The workload protocol: how a user brings a model. `kfp_ratchet.testing.check_workload` tests a class against it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -17,18 +17,23 @@ class FitContext(Protocol):
     device: str
     """A torch device name, already resolved: cpu, cuda, cuda:1."""
 
-    def report(self, epoch: int, scores: Mapping[str, float]) -> None:
+    def report(self, epoch: int, scores: Mapping[str, float], epochs: int = 0) -> None:
         """Report one epoch's scores on the validation rows; `scores["loss"]` is what tuning minimises.
 
+        Args:
+            epoch: Counts from 1.
+            scores: Finite numbers by name.
+            epochs: How many there can be at most, 0 when that is not known.
+
         Raises:
-            Exception: The trial is pruned; let it pass through.
+            Pruned: The trial is not worth going on with; let it pass through.
             RatchetError: The loss is NaN or infinite.
         """
 
     def load_checkpoint(self) -> bytes | None:
         """The last saved checkpoint of this very fit, None when there is none."""
 
-    def save_checkpoint(self, content: Any) -> None:
+    def save_checkpoint(self, content: Callable[[], bytes]) -> None:
         """Keep a checkpoint when one is due: `content` is called for its bytes only then."""
 
 

@@ -1,0 +1,219 @@
+"""The serving target on this machine: a folder with the served versions and `live.json`, which says what is live."""
+
+import contextlib
+import fcntl
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kfp_ratchet.components.deploy import process
+from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, check
+from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
+from kfp_ratchet.components.shared.model import model_digest
+
+Fetch = Callable[[Path], Path]
+"""Downloads a version's model folder below a folder and returns it, verified."""
+
+
+class Live(BaseModel):
+    """What `live.json` says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    digest: str
+    url: str = Field(description="Where clients ask: POST {url}/invocations.")
+    private_url: str = Field(description="Where this very process answers.")
+    pid: int
+    started: float = Field(description="When the process was created, seconds since 1970.")
+    entry: int = Field(description="Ledger entry that shaped this: the fencing token, which never gets smaller.")
+    committed: bool = Field(description="Whether the ledger is known to agree.")
+    previous: "Live | None" = Field(default=None, description="What to go back to while it does not.")
+
+    @property
+    def server(self) -> process.Server:
+        """The process behind it."""
+        return process.Server(self.pid, self.started, self.url, self.private_url)
+
+
+class LocalTarget:
+    """A model's place in the serving folder.
+
+    Args:
+        serving: The settings.
+        model: Registered name of the model, already checked.
+    """
+
+    def __init__(self, serving: Serving, model: str) -> None:
+        self.serving = serving
+        self.model = model
+        self.folder = Path(serving.folder).absolute() / model
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other deploys on this machine out; the lock goes with the process that holds it.
+
+        Raises:
+            RatchetError: Another one is under way.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RatchetError(
+                    f"another deploy of {self.model} is under way on this machine ({self.folder})",
+                    "wait until it has ended, then try again",
+                ) from None
+            yield
+
+    def hold(self, intent: int) -> None:
+        """Note in the lock which deploy-started entry its holder works on."""
+        (self.folder / "lock").write_text(str(intent))
+
+    def last_held(self) -> int:
+        """The deploy-started entry of the last holder of the lock: dead, if we hold the lock and the entry is still open."""
+        text = (self.folder / "lock").read_text()
+        return int(text) if text.isdigit() else 0
+
+    def live(self) -> Live | None:
+        """What is live, None when nothing ever was.
+
+        Raises:
+            RatchetError: `live.json` cannot be read.
+        """
+        path = self.folder / "live.json"
+        try:
+            return Live.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RatchetError(
+                f"{path} is unreadable: {error}", "delete it; `ratchet status --start` brings the champion back"
+            ) from error
+
+    def switch(self, live: Live) -> None:
+        """Make something live: replace `live.json` whole.
+
+        Raises:
+            RatchetError: A later ledger entry has already shaped what is live.
+        """
+        there = self.live()
+        if there is not None and live.entry < there.entry:
+            raise RatchetError(
+                f"ledger entry {live.entry} may not change what entry {there.entry} made live in {self.folder}",
+                "another deploy came between; nothing was changed",
+            )
+        draft = self.folder / "live.json.new"
+        draft.write_text(live.model_dump_json(indent=1))
+        draft.replace(self.folder / "live.json")
+
+    def settle(self, ledger: Ledger) -> Live | None:
+        """Bring `live.json` and processes in line with the ledger after a deploy ended, in whatever way.
+
+        A switch that the ledger confirms is kept, any other undone; every server but the live one is stopped.
+        """
+        live = self.live()
+        if live is not None and not live.committed:
+            kept = any(entry.intent == live.entry and entry.kind in MAKES_CHAMPION for entry in ledger.newest())
+            if kept:
+                live = live.model_copy(update={"committed": True, "previous": None})
+                self.switch(live)
+            elif live.previous is not None:
+                live = live.previous.model_copy(update={"entry": live.entry})
+                self.switch(live)
+            else:
+                (self.folder / "live.json").unlink()
+                live = None
+        self.stop_all_but(live)
+        return live
+
+    def stop_all_but(self, live: Live | None) -> list[int]:
+        """Stop this model's servers except the live one; returns the pids of those stopped."""
+        kept = live.pid if live is not None else None
+        others = [each for each in process.running(self.folder) if each.pid != kept]
+        process.stop(others)
+        return [each.pid for each in others]
+
+    def stage(self, version: str, digest: str, fetch: Fetch) -> Path:
+        """Have a version's model folder here, whole and verified."""
+        folder = self.version_folder(version)
+        model = folder / "model"
+        if model.is_dir() and model_digest(model) == digest:
+            return model
+        shutil.rmtree(folder, ignore_errors=True)
+        draft = folder.with_name(f".{version}")
+        shutil.rmtree(draft, ignore_errors=True)
+        fetched = fetch(draft / "fetched")
+        folder.mkdir(parents=True)
+        fetched.replace(model)
+        shutil.rmtree(draft)
+        return model
+
+    def launch(
+        self, version: str, probe: Probe | None, say: Callable[[str], None] = lambda line: None
+    ) -> tuple[process.Server, Answered, float]:
+        """Start a staged version and check its health and its answers; it takes no clients of the fixed port yet.
+
+        Args:
+            version: A staged version.
+            probe: Rows and expected answers; the ones kept from its deploy, else the model's own example, when None.
+            say: Told what is being done.
+
+        Returns:
+            The server, how it answered, and the seconds until it did. On an error the server is left to `settle`.
+        """
+        folder = self.version_folder(version)
+        log, kept = folder / "server.log", folder / "probe.json"
+        if probe is not None:
+            kept.write_text(probe.model_dump_json())
+        elif kept.is_file():
+            probe = Probe.read(kept)
+        say(f"v{version}: starting its server")
+        server = process.start(folder / "model", self.serving.port, log)
+        seconds = process.wait_ready(server, log, self.serving.startup_seconds)
+        say(f"v{version}: answers after {seconds} s; comparing its answers")
+        if probe is None:
+            return server, _ask_example(server.private_url, folder / "model"), seconds
+        return server, check(server.private_url, probe), seconds
+
+    def version_folder(self, version: str) -> Path:
+        """Where a version lies.
+
+        Raises:
+            RatchetError: The version cannot be the name of a folder.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
+            raise RatchetError(f"{version!r} is not a version of {self.model}")
+        return self.folder / "versions" / version
+
+    def prune(self, keep: set[str]) -> None:
+        """Remove the folders of all versions but these."""
+        for folder in (self.folder / "versions").iterdir():
+            if folder.name not in keep:
+                shutil.rmtree(folder)
+
+
+def _ask_example(url: str, model: Path) -> Answered:
+    """Ask for the example kept in the model folder: answered and finite is all that can be checked.
+
+    Raises:
+        RatchetError: There is none, or no finite answer to it.
+    """
+    import json
+    import math
+
+    try:
+        rows = json.loads((model / "serving_input_example.json").read_text())["dataframe_split"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RatchetError(f"{model} holds no example to ask its server with: {error}") from error
+    answers = ask(url, rows)
+    flat = [value for answer in answers for value in (answer.values() if isinstance(answer, dict) else [answer])]
+    if not flat or not all(isinstance(value, int | float) and math.isfinite(value) for value in flat):
+        raise RatchetError(f"the model server answers {answers} to the model's own example")
+    return Answered(rows=len(answers), max_difference=0.0)

@@ -1,0 +1,264 @@
+"""Put a version live: stage, start, probe, switch, commit to the ledger; or undo and leave everything as it was.
+
+Every write is followed by a point where the process may be killed. What counts is the ledger's `promote` (or `rollback`) entry: it is
+written with a compare-and-swap, and `LocalTarget.settle` brings `live.json` and the processes in line with it, whenever it is called next.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from kfp_ratchet.components.deploy import process
+from kfp_ratchet.components.deploy.local import Fetch, Live, LocalTarget
+from kfp_ratchet.components.deploy.probe import Answered, Probe
+from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.canonical import digest_file
+from kfp_ratchet.components.shared.decision import Decision
+from kfp_ratchet.components.shared.entry import Draft, Entry
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.journal import Origin, journal
+from kfp_ratchet.components.shared.ledger import Ledger, StaleEpochError
+from kfp_ratchet.components.shared.parameters import parse_parameter
+from kfp_ratchet.components.shared.store import Store
+
+LEASE = timedelta(minutes=10)
+"""How long a deploy that does not end keeps others out."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RolledOut:
+    """A version that is live and champion."""
+
+    live: Live
+    entry: Entry
+    previous_version: str
+    answered: Answered | None
+    seconds_to_ready: float
+
+
+def deploy_version(
+    evidence: str,
+    evidence_uri: str,
+    decision: str,
+    decision_uri: str,
+    model_name: str,
+    version: str,
+    tracking_uri: str,
+    store: str,
+    epoch: int,
+    serving: str,
+    deployment: str,
+    deployment_uri: str,
+) -> str:
+    """Put a promoted version live.
+
+    Args:
+        evidence: Folder with `probe.json`: rows to ask the server with and the model's own answers.
+        evidence_uri: Its URI, for the journal.
+        decision: The gate's decision file; its verdict must be promote.
+        decision_uri: Its URI, for the journal.
+        model_name: Registered name of the model.
+        version: Version in the registry.
+        tracking_uri: MLflow tracking URI.
+        store: URI of the store.
+        epoch: Champion epoch the candidate was judged against.
+        serving: `Serving` as JSON.
+        deployment: File to write: url, version, ledger entry.
+        deployment_uri: Its URI; names run and step.
+
+    Returns:
+        The URL clients ask.
+
+    Raises:
+        RatchetError: The version could not be put live; the old one keeps serving.
+    """
+    run = Origin.of(deployment_uri).run
+    with journal(store, deployment_uri, inputs={"evidence": evidence_uri, "decision": decision_uri}) as step:
+        settings = parse_parameter(Serving, serving, "serving")
+        decided = Decision.read(decision)
+        if decided.verdict != "promote":
+            raise RatchetError(f"the verdict on version {version} is {decided.verdict}; only promote goes live")
+        ledger = Ledger(Store(store), model_name)
+        draft = Draft.of(decided, digest_file(Path(decision)), "promote", version, epoch, run)
+        fetch = fetch_from(tracking_uri, model_name, version, draft.digest)
+        probe = Probe.read(Path(evidence, "probe.json"))
+        done = roll_out(ledger, LocalTarget(settings, model_name), draft, fetch, probe, step.progress)
+        unprojected = project(tracking_uri, ledger)
+        result = {"version": version, "url": done.live.url, "entry": done.entry.number}
+        Path(deployment).parent.mkdir(parents=True, exist_ok=True)
+        Path(deployment).write_text(json.dumps({"model": model_name, **result}, indent=1))
+        checked = f" · {done.answered.rows} answers checked" if done.answered else ""
+        step.found(
+            f"v{version} live at {done.live.url}{checked} · entry {done.entry.number}"
+            + (f" · aliases in MLflow not yet set: {unprojected}" if unprojected else ""),
+            **result,
+            probe=done.answered.model_dump() if done.answered else None,
+            seconds_to_ready=done.seconds_to_ready,
+            previous_version=done.previous_version,
+            aliases_error=unprojected,
+        )
+    return done.live.url
+
+
+def roll_out(
+    ledger: Ledger, target: LocalTarget, draft: Draft, fetch: Fetch, probe: Probe | None, say: Say = lambda line: None
+) -> RolledOut:
+    """Make a version live and champion, or undo; a repeated call finishes what a killed one began.
+
+    Args:
+        ledger: The model's ledger.
+        target: Where to serve.
+        draft: The promote or rollback entry to commit with.
+        fetch: Downloads the model folder.
+        probe: Rows and expected answers; the ones kept from the version's first deploy when None.
+        say: Told what is being done.
+
+    Raises:
+        RatchetError: Nothing was changed, and why.
+    """
+    with target.lock():
+        champion = ledger.champion()
+        committed = ledger.find(draft.kind, draft.run, draft.version, after=draft.epoch)
+        if committed is not None and champion is not None and champion.epoch == committed.number:
+            # An earlier attempt was killed after it had committed.
+            live = target.settle(ledger)
+            if live is None or live.digest != draft.digest or not is_alive(live):
+                live = relaunch(target, committed, fetch, probe, say)
+            return RolledOut(live, committed, "", None, 0.0)
+        intent = _claim(ledger, target, draft)
+        try:
+            before = target.settle(ledger)
+            say(f"v{draft.version}: fetching it")
+            target.stage(draft.version, draft.digest, fetch)
+            server, answered, seconds = target.launch(draft.version, probe, say)
+            process.open_to_clients(server)
+            target.switch(
+                Live(
+                    version=draft.version,
+                    digest=draft.digest,
+                    url=server.url,
+                    private_url=server.private_url,
+                    pid=server.pid,
+                    started=server.started,
+                    entry=intent.number,
+                    committed=False,
+                    previous=before,
+                )
+            )
+            entry = ledger.append(draft.model_copy(update={"intent": intent.number}))
+        except BaseException as error:
+            _undo(ledger, target, draft, intent, error)
+            raise
+        say(f"v{draft.version}: live; stopping what it replaces")
+        live = target.settle(ledger)
+        if live is None:
+            raise RatchetError(f"{target.folder} changed under our feet", "run this step again")
+        recent = [made.version for made in ledger.lineage()][-1 - target.serving.keep_versions :]
+        target.prune(keep={draft.version, *recent})
+    return RolledOut(live, entry, before.version if before else "", answered, seconds)
+
+
+def relaunch(target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None, say: Say) -> Live:
+    """Start the champion's server again and make it live; the target must be locked and settled.
+
+    Raises:
+        RatchetError: It does not start or answer.
+    """
+    target.stage(made.version, made.digest, fetch)
+    there = target.live()
+    try:
+        server, _, _ = target.launch(made.version, probe, say)
+        process.open_to_clients(server)
+    except BaseException:
+        target.stop_all_but(there)
+        raise
+    live = Live(
+        version=made.version,
+        digest=made.digest,
+        url=server.url,
+        private_url=server.private_url,
+        pid=server.pid,
+        started=server.started,
+        # A failed deploy after the promotion may have left a larger token.
+        entry=max(made.number, there.entry if there else 0),
+        committed=True,
+    )
+    target.switch(live)
+    target.stop_all_but(live)
+    return live
+
+
+def is_alive(live: Live) -> bool:
+    """Whether the live server's own process answers."""
+    return process.find(live.pid, live.started) is not None and process.answers(live.server)
+
+
+def fetch_from(tracking_uri: str, model: str, version: str, digest: str) -> Fetch:
+    """How to download a version; MLflow is imported only if it comes to that."""
+
+    def fetch(into: Path) -> Path:
+        from kfp_ratchet.components.shared import registry
+
+        return registry.fetch(tracking_uri, model, version, digest, into)
+
+    return fetch
+
+
+def project(tracking_uri: str, ledger: Ledger) -> str:
+    """Set MLflow's aliases from the ledger; returns why it failed, "" if it did not.
+
+    The ledger has decided already, so a registry that is away must not fail the deploy: the next one sets them again.
+    """
+    from kfp_ratchet.components.shared import registry
+
+    try:
+        registry.project_aliases(tracking_uri, ledger.model, ledger)
+    except RatchetError as error:
+        return error.message
+    return ""
+
+
+def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
+    """The open deploy-started entry of this deploy: its own from an earlier attempt, or a new one.
+
+    Raises:
+        RatchetError: Another deploy holds the model, or the champion has moved.
+    """
+    held = ledger.open_intent()
+    if held is not None and (held.run, held.version, held.epoch) == (draft.run, draft.version, draft.epoch):
+        target.hold(held.number)
+        return held
+    if held is not None and held.number != target.last_held():
+        until = datetime.fromisoformat(held.time) + LEASE
+        if datetime.now(UTC) < until:
+            raise RatchetError(
+                f"{held.run} has been deploying version {held.version} of {ledger.model} since {held.time} (entry {held.number})",
+                f"try again when it has ended, or after {until:%H:%M:%S} UTC, when it counts as dead",
+            )
+    try:
+        intent = ledger.append(
+            draft.model_copy(update={"kind": "deploy-started", "intent": held.number if held else 0})
+        )
+    except StaleEpochError as error:
+        ledger.append(draft.model_copy(update={"kind": "deploy-failed", "intent": 0, "reason": error.message}))
+        raise
+    target.hold(intent.number)
+    return intent
+
+
+def _undo(ledger: Ledger, target: LocalTarget, draft: Draft, intent: Entry, error: BaseException) -> None:
+    """Leave everything as it was and say why; what cannot be undone now is settled by the next deploy."""
+    reason = error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(Exception):
+        target.settle(ledger)
+    with contextlib.suppress(Exception):
+        held = ledger.open_intent()
+        if held is not None and held.number == intent.number:
+            ledger.append(
+                draft.model_copy(update={"kind": "deploy-failed", "intent": intent.number, "reason": reason[:2000]})
+            )

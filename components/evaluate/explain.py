@@ -1,0 +1,77 @@
+"""What people ask about a candidate: are its probabilities right, and which features does it use?"""
+
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kfp_ratchet.components.evaluate.contender import Array, Contender
+from kfp_ratchet.components.evaluate.probing import spread_out
+from kfp_ratchet.components.gate.metrics import score
+from kfp_ratchet.components.gate.policy import DEFAULT_METRIC, METRICS
+
+_BINS = 10
+_REPEATS = 5
+_ROWS = 2000
+_LEAST_ROWS = 200
+_SCORED_ROWS = 200_000
+"""Rows scored in all for the importance of features, so that a wide table costs no more than a narrow one."""
+_FEATURES = 20
+
+
+def calibration(label: Array, scores: Array, weight: Array) -> list[dict[str, float]]:
+    """Mean predicted and observed share of positives in bins of equal width, by weight; empty bins are left out."""
+    bins = np.clip((scores * _BINS).astype(np.int64), 0, _BINS - 1)
+    found = []
+    for index in np.unique(bins):
+        inside = (bins == index) & (weight > 0)
+        if inside.any():
+            found.append(
+                {
+                    "bin": int(index),
+                    "predicted": float(np.average(scores[inside], weights=weight[inside])),
+                    "observed": float(np.average(label[inside], weights=weight[inside])),
+                    "count": int(inside.sum()),
+                }
+            )
+    return found
+
+
+def importance(
+    model: Contender, rows: pl.DataFrame, label: Array, weight: Array, classes: list[str]
+) -> list[dict[str, Any]]:
+    """Permutation importance: how much worse the model gets when one feature is shuffled (Breiman 2001).
+
+    In the problem's default metric, positive is worse; on an even sample of the rows, with the spread over repeats. The most important
+    features only.
+
+    Returns:
+        `feature`, `importance` (mean), `low` and `high` (least and most of the repeats), largest first; empty where the metric is
+        undefined.
+    """
+    features = list(model.card.features)
+    most = min(_ROWS, max(_LEAST_ROWS, _SCORED_ROWS // (_REPEATS * max(len(features), 1))))
+    picked = spread_out(rows.height, most)
+    sample, label, weight = model.raw(rows)[picked], label[picked], weight[picked]
+    metric = DEFAULT_METRIC[model.card.columns.problem]
+    sign = 1 if METRICS[metric].greater_is_better else -1
+
+    def goodness(shuffled: pl.DataFrame) -> float:
+        return sign * score(metric, label, model.aligned(shuffled, classes), weight)
+
+    whole = goodness(sample)
+    if not np.isfinite(whole):
+        return []
+    random = np.random.default_rng(0)
+    found = []
+    for feature in features:
+        losses = [
+            whole - goodness(sample.with_columns(sample[feature][random.permutation(sample.height)]))
+            for _ in range(_REPEATS)
+        ]
+        if np.isfinite(losses).all():
+            found.append(
+                {"feature": feature, "importance": float(np.mean(losses)), "low": min(losses), "high": max(losses)}
+            )
+    return sorted(found, key=itemgetter("importance"), reverse=True)[:_FEATURES]

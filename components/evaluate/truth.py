@@ -1,0 +1,98 @@
+"""Labels, ids, slices and the trivial model: what the rows say without any model."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kfp_ratchet.components.evaluate.contender import Array
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.evidence import SLICE_PREFIX
+from kfp_ratchet.components.shared.split import Split
+from kfp_ratchet.components.train.labels import as_text, encode_target, row_weights
+
+
+def judged_classes(known: list[list[str]], parts: Split, columns: Columns) -> list[str]:
+    """Class names in label order: the candidate's, then others that the champion or the rows know (multiclass only)."""
+    own, *others = known
+    if columns.problem != "multiclass":
+        return own
+    seen = [sorted(set(as_text(part[columns.target].drop_nulls()))) for part in (parts.train, parts.evaluate)]
+    return list(dict.fromkeys(name for names in (own, *others, *seen) for name in names))
+
+
+def labels(rows: pl.DataFrame, columns: Columns, classes: list[str]) -> Array:
+    """Labels of the evaluation rows as evidence wants them, shape (n,).
+
+    Raises:
+        RatchetError: A label is missing, or is none of the classes.
+    """
+    target = rows[columns.target]
+    empty = target.null_count() + (int(target.is_nan().sum()) if target.dtype.is_float() else 0)
+    if empty:
+        raise RatchetError(
+            f"column {columns.target!r} is empty (null or NaN) in {empty:,} of {rows.height:,} evaluation rows",
+            "leave rows whose outcome is not known yet out in prepare, or set window.end",
+        )
+    encoded = encode_target(target, classes)
+    odd = np.flatnonzero(~np.isfinite(encoded))
+    if len(odd):
+        raise RatchetError(
+            f"column {columns.target!r} holds {target[int(odd[0])]!r} in {len(odd):,} evaluation rows, which the candidate does not know "
+            f"(knows: {', '.join(classes) or 'finite numbers'})",
+            "fix the target, or set columns.problem to multiclass",
+        )
+    return encoded
+
+
+def ids(rows: pl.DataFrame, columns: Columns) -> pl.Series:
+    """Row ids; without an id column the number of the row in the order of the split.
+
+    Raises:
+        RatchetError: An id is missing or repeats.
+    """
+    if not columns.id:
+        return pl.Series("id", np.arange(rows.height))
+    found = rows[columns.id]
+    if found.null_count():
+        raise RatchetError(
+            f"id column {columns.id!r} is empty in {found.null_count():,} evaluation rows", "fix it in the source"
+        )
+    repeated = found.filter(found.is_duplicated())
+    if not repeated.is_empty():
+        raise RatchetError(
+            f"id column {columns.id!r} repeats in {len(repeated):,} evaluation rows, e.g. {repeated.sort()[0]!r}",
+            "pick a column that identifies a row, or drop the repeats in prepare",
+        )
+    return found
+
+
+def slices(rows: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
+    """Slice columns as text, by their name in the evidence.
+
+    Raises:
+        RatchetError: A slice column is missing.
+    """
+    for name in columns.slices:
+        if name not in rows.columns:
+            raise RatchetError(
+                f"slice column {name!r} is missing from the model rows (has: {', '.join(rows.columns)})",
+                "fix columns.slices",
+            )
+    return {f"{SLICE_PREFIX}{name}": as_text(rows[name]) for name in columns.slices}
+
+
+def baseline(train: pl.DataFrame, columns: Columns, classes: list[str]) -> dict[str, Any]:
+    """The trivial model: prevalence, class shares or mean of the training rows, by weight."""
+    label, weight = encode_target(train[columns.target], classes), row_weights(train, columns)
+    known = np.isfinite(label) & (weight > 0)
+    if not known.any():
+        raise RatchetError(
+            f"column {columns.target!r} is empty in all {train.height:,} training rows",
+            "check the target and the window",
+        )
+    if columns.problem != "multiclass":
+        return {"score": float(np.average(label[known], weights=weight[known]))}
+    totals = np.bincount(label[known].astype(np.int64), weights=weight[known], minlength=len(classes))
+    return {"scores": (totals / totals.sum()).tolist()}

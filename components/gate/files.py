@@ -1,0 +1,74 @@
+"""From files to files: read evidence, decide, write the decision and its page."""
+
+from pathlib import Path
+
+from kfp_ratchet.components.gate.decision import decide, unverifiable
+from kfp_ratchet.components.gate.policy import Policy
+from kfp_ratchet.components.gate.report import render
+from kfp_ratchet.components.shared.canonical import digest_file
+from kfp_ratchet.components.shared.decision import Decision
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.evidence import Evidence, evidence_digest, read_latency, read_rows
+from kfp_ratchet.components.shared.journal import journal
+
+
+def decide_from_files(
+    evidence_path: str,
+    evidence_uri: str,
+    policy: str,
+    store: str,
+    decision_path: str,
+    decision_uri: str,
+    report_path: str,
+) -> str:
+    """Decide on a folder of evidence; write the decision (canonical JSON) and a page that shows it.
+
+    Args:
+        evidence_path: Folder that `evaluate` wrote.
+        evidence_uri: Its URI, for the journal.
+        policy: Overrides of the default policy as JSON text.
+        store: Store of the journal, "" keeps none.
+        decision_path: File to write the decision to.
+        decision_uri: Its URI, for the journal.
+        report_path: File to write the page to.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        InputError: The policy is wrong, or does not fit the kind of problem.
+    """
+    with journal(store, decision_uri, inputs={"evidence": evidence_uri}) as step:
+        asked = Policy.parse(policy)
+        step.progress(f"resampling the evidence {asked.resamples:,} times")
+        decision = judge(evidence_path, asked)
+        for path in (decision_path, report_path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        decision.write(decision_path)
+        Path(report_path).write_text(render(decision), encoding="utf-8")
+        step.found(decision.reason, decision=decision.model_dump(mode="json"))
+    return decision.verdict
+
+
+def judge(folder: str | Path, policy: Policy) -> Decision:
+    """Decide on a folder of evidence. Evidence that is damaged or was changed is inconclusive, not an error.
+
+    Raises:
+        InputError: The policy does not fit the evidence's kind of problem.
+    """
+    try:
+        evidence = Evidence.read(folder)
+        found = digest_file(Path(folder, "rows.parquet"))
+        if found != evidence.rows_digest:
+            return unverifiable(
+                policy,
+                f"rows.parquet is not what evidence.json speaks of ({found} instead of {evidence.rows_digest or 'none'})",
+            )
+        rows = read_rows(folder)
+        seen = evidence_digest(folder)
+        latency_ms = read_latency(folder).get("candidate", []) if policy.max_latency_ms is not None else []
+    except RatchetError as error:
+        return unverifiable(policy, f"the evidence cannot be read: {error.message}")
+    except Exception as error:  # polars raises many kinds; whichever it is, the evidence is no ground to promote on
+        return unverifiable(policy, f"the evidence cannot be read: {type(error).__name__}: {error}")
+    return decide(evidence, rows, policy, latency_ms=latency_ms, evidence_digest=seen)

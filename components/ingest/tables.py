@@ -1,0 +1,130 @@
+"""Read a pinned revision of the source into a Dataset, verified file by file."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import polars as pl
+
+from kfp_ratchet.components.ingest.conversion import Dtype
+from kfp_ratchet.components.ingest.formats import TableFile, broken, is_text, scan_files
+from kfp_ratchet.components.shared.canonical import dumps
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.dataset import Dataset, Table, write_table
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.manifest import Manifest, counted, list_source, short
+from kfp_ratchet.components.shared.parameters import parse_parameter
+from kfp_ratchet.components.shared.sources import open_source, parse_source
+from kfp_ratchet.components.shared.split import end_of, length, moments
+from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.shared.window import Window
+
+
+def ingest_source(
+    source: str, revision: str, columns: str, window: str, schema: str, store: str, dataset_path: str, dataset_uri: str
+) -> None:
+    """Read the files of `revision` into a Dataset at `dataset_path`.
+
+    Raises:
+        InputError: A parameter is missing or cannot be read.
+        RatchetError: A file changed, is missing or cannot be read; it is named.
+    """
+    with journal(store, dataset_uri) as step:
+        roles = parse_parameter(Columns, columns, "columns")
+        span = parse_parameter(Window, window, "window")
+        if not revision:
+            raise InputError("revision is empty", "pass the output `revision` of pin")
+        manifest = _manifest(source, revision, Store(store) if store else None)
+        uris = parse_source(source)
+        main = next(iter(uris))
+        tables: dict[str, Table] = {}
+        left_out = 0
+        for name, uri in uris.items():
+            step.progress(f"verifying the files of {name!r}")
+            opened = open_source(uri)
+            files = [TableFile(opened.open(entry), entry.path) for entry in manifest.tables[name]]
+            marks = [_mark(file) for file in files]
+            step.progress(f"reading {len(files)} files of {name!r}")
+            declared = _declared(schema, name, list(uris)) if is_text(files) or _partitioned(files) else {}
+            try:
+                rows = scan_files(files, declared)
+                if name == main:
+                    rows, left_out = _within(rows, roles.time, span)
+                tables[name] = write_table(rows, dataset_path, name)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise broken(files, declared, error) from error
+            for file, mark in zip(files, marks, strict=True):
+                if _mark(file) != mark:
+                    raise RatchetError(f"{file.path} changed while it was read", "start a new run, which pins it anew")
+        if not tables[main].rows:
+            raise RatchetError(
+                f"table {main!r} has no rows" + (f" in the window {window}" if left_out else ""),
+                "check the source, as_of and window",
+            )
+        Dataset(revision=revision, source=dumps(uris), window=dumps(span.model_dump()), tables=tables).write(
+            dataset_path
+        )
+        shape = tables[main]
+        step.found(
+            f"{counted(shape.rows, 'row')}, {counted(len(shape.columns), 'column')} from {counted(manifest.files, 'file')}, "
+            f"revision {short(revision)}",
+            revision=revision,
+            tables={
+                name: {"rows": table.rows, "columns": table.columns, "files": len(manifest.tables[name])}
+                for name, table in tables.items()
+            },
+            left_out=left_out,
+        )
+
+
+def _manifest(source: str, revision: str, store: Store | None) -> Manifest:
+    """The files that were pinned, or, without a kept manifest, those that are there now, if they are the same."""
+    kept = Manifest.load(store, revision) if store else None
+    manifest = kept or list_source(source, store)
+    if manifest.revision != revision:
+        raise RatchetError(
+            f"the source is at revision {short(manifest.revision)} and no longer at {short(revision)}, and no manifest "
+            "of that is kept",
+            "start a new run, which pins it anew",
+        )
+    if list(manifest.tables) != list(parse_source(source)):
+        raise InputError(
+            f"source names the tables {list(parse_source(source))}, but pinned were {list(manifest.tables)}",
+            "give ingest the same source as pin",
+        )
+    return manifest
+
+
+def _declared(schema: str, table: str, tables: list[str]) -> Mapping[str, Dtype]:
+    if not schema:
+        return {}
+    # pandera takes two seconds to import, and sources that know their types do not need it.
+    from kfp_ratchet.components.validate.schema import declared_types, parse_schemas
+
+    return declared_types(parse_schemas(schema, tables).get(table))
+
+
+def _within(rows: pl.LazyFrame, time: str, window: Window) -> tuple[pl.LazyFrame, int]:
+    """Rows inside the window, and how many are not. Rows without a time stay: they are validation's to judge.
+
+    Training rows are counted back from the newest row before the end, exactly as the split does.
+    """
+    if not window.end or time not in rows.collect_schema():
+        return rows, 0
+    when, end = moments(rows, time), end_of(window.end)
+    newest = rows.select(when.filter(when < end).max()).collect(engine="streaming").item()
+    inside = when < end
+    if window.train != "all" and isinstance(newest, datetime):
+        inside &= when > pl.lit(newest - length(window.evaluate) - length(window.train)).cast(pl.Datetime("us"))
+    keep = inside | when.is_null()
+    dropped = rows.select((~keep).sum()).collect(engine="streaming").item()
+    return rows.filter(keep), int(dropped)
+
+
+def _mark(file: TableFile) -> tuple[int, int, int]:
+    stat = file.path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _partitioned(files: list[TableFile]) -> bool:
+    return any("=" in file.name for file in files)

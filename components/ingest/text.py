@@ -1,0 +1,94 @@
+"""CSV and JSON lines: formats that do not say what type a column is.
+
+A column has the type that the user's schema names, or else the narrowest that fits all values of all files: it never depends on which
+rows come first. Every column is read as text and converted here, so that a bad value can be shown.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kfp_ratchet.components.ingest.conversion import MISSING, Dtype, from_text, unreadable
+from kfp_ratchet.components.shared.errors import RatchetError
+
+CSV, JSON_LINES = "CSV", "JSON lines"
+
+
+def scan_text(paths: Sequence[Path], kind: str, declared: Mapping[str, Dtype]) -> list[pl.LazyFrame]:
+    """A lazy frame a file; all have the same type for the same column.
+
+    Raises:
+        RatchetError: A value cannot be what the schema says of its column, or a CSV names a column twice.
+        polars.exceptions.PolarsError: A file cannot be read.
+    """
+    present = [_names(path, kind) for path in paths]
+    types = dict(declared)
+    if any(name not in types for names in present for name in names):
+        inferred = {path: _inferring(path, kind).collect_schema() for path in paths}
+        for name in dict.fromkeys(name for names in present for name in names if name not in declared):
+            types[name] = _fitting(name, {path: found[name] for path, found in inferred.items() if name in found}, kind)
+    frames = []
+    for path, names in zip(paths, present, strict=True):
+        converted = {name: types[name] for name in names if from_text(name, types[name]) is not None}
+        frame = _reading(path, kind, {name: pl.String if name in converted else types[name] for name in names})
+        _check_values(path, frame, {name: dtype for name, dtype in converted.items() if name in declared})
+        frames.append(frame.with_columns(from_text(name, dtype) for name, dtype in converted.items()))
+    return frames
+
+
+def _names(path: Path, kind: str) -> list[str]:
+    if kind == JSON_LINES:
+        return _inferring(path, kind).collect_schema().names()
+    names = pl.scan_csv(path, infer_schema_length=0).collect_schema().names()
+    for name in names:
+        if match := re.fullmatch(r"(.*)_duplicated_\d+", name):
+            raise RatchetError(f"{path} names the column {match[1]!r} twice", "rename one")
+    return names
+
+
+def _inferring(path: Path, kind: str) -> pl.LazyFrame:
+    """A frame with types that fit all its rows; what spells a missing value does not make a column of numbers one of text."""
+    if kind == JSON_LINES:
+        return pl.scan_ndjson(path, infer_schema_length=None)
+    return pl.scan_csv(path, infer_schema_length=None, null_values=list(MISSING))
+
+
+def _reading(path: Path, kind: str, types: Mapping[str, Any]) -> pl.LazyFrame:
+    if kind == JSON_LINES:
+        return pl.scan_ndjson(path, infer_schema_length=None, schema_overrides=types)
+    return pl.scan_csv(path, infer_schema_length=0, schema_overrides=types)
+
+
+def _fitting(name: str, holders: Mapping[Path, pl.DataType], kind: str) -> Dtype:
+    """The narrowest type that fits all files' values. Integers beyond 64 bits stay text: they are names, not numbers."""
+    types = {path: pl.String() if dtype == pl.Int128 else dtype for path, dtype in holders.items()}
+    if len(set(types.values())) > 1:
+        # A column without a value is read as text, and fits any type.
+        types = {path: dtype for path, dtype in types.items() if dtype != pl.String or not _empty(path, kind, name)}
+    fitting = set(types.values()) - {pl.Null()}
+    if len(fitting) == 1:
+        return fitting.pop()
+    return pl.Float64 if fitting and all(dtype.is_numeric() for dtype in fitting) else pl.String
+
+
+def _empty(path: Path, kind: str, name: str) -> bool:
+    return bool(_inferring(path, kind).select(pl.col(name).is_null().all()).collect(engine="streaming").item())
+
+
+def _check_values(path: Path, frame: pl.LazyFrame, declared: Mapping[str, Dtype]) -> None:
+    """Raise for the first column with a text that its declared type cannot hold."""
+    if not declared:
+        return
+    marks = {name: unreadable(name, dtype) for name, dtype in declared.items()}
+    counts = frame.select(mark.sum().alias(name) for name, mark in marks.items()).collect(engine="streaming")
+    for name, count in counts.row(0, named=True).items():
+        if count:
+            example = frame.filter(marks[name]).select(name).head(1).collect(engine="streaming").item()
+            more = f" (and {count - 1:,} more such)" if count > 1 else ""
+            raise RatchetError(
+                f"column {name!r} of {path} holds {example!r}{more}, which is not {declared[name]}",
+                "fix the file, or change the column's dtype in the schema",
+            )

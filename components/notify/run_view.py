@@ -1,0 +1,200 @@
+"""What happened in a run, put together from the journal alone: read by the report, the messages and the `ratchet` command."""
+
+from collections import deque
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kfp_ratchet.components.shared.decision import Decision
+from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
+from kfp_ratchet.components.shared.journal import Failure, Origin, Record, read_record, read_run
+from kfp_ratchet.components.shared.store import Store
+
+STEPS = ("pin", "ingest", "validate", "prepare", "tune", "train", "evaluate", "gate", "register", "deploy")
+"""Steps of continuous training in order; `prepare` is left out of a pipeline that has no recipe."""
+
+NOTIFY = "notify"
+
+Outcome = Literal["promoted", "rejected", "inconclusive", "blocked", "failed", "interrupted"]
+StepState = Literal["succeeded", "failed", "running", "cached", "not needed", "not reached"]
+
+_VERDICTS: Mapping[str, Outcome] = {"reject": "rejected", "inconclusive": "inconclusive"}
+_EXIT_CODES: Mapping[Outcome, int] = {
+    "promoted": 0,
+    "rejected": 0,
+    "inconclusive": 4,
+    "blocked": BlockedError.exit_code,
+    "failed": RatchetError.exit_code,
+    "interrupted": RatchetError.exit_code,
+}
+
+
+class StepView(BaseModel):
+    """One step as this run saw it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    state: StepState
+    run: str = Field(default="", description="The run that made its outputs; empty when that is not known.")
+    record: Record | None = None
+
+
+class RunView(BaseModel):
+    """A run's steps in pipeline order, and what they amount to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    model_name: str = ""
+    steps: tuple[StepView, ...] = ()
+
+    @classmethod
+    def read(cls, store: Store, run: str, model_name: str = "") -> Self:
+        """Put a run together from its records and, where a step came from the cache, from those of the run that made it."""
+        own = read_run(store, run)
+        own.pop(NOTIFY, None)
+        made = {**_lineage(store, run, own), **own}
+        others = tuple(step for step in own if step not in STEPS)
+        last = max((STEPS.index(step) for step in own if step in STEPS), default=-1)
+        promoted = _decision(own, made)
+        views = []
+        for step in (*STEPS, *others):
+            record = made.get(step)
+            if record is not None:
+                state: StepState = record.state if record.run == run else "cached"
+            elif step == "prepare":
+                continue
+            elif step in STEPS and STEPS.index(step) < last:
+                state = "cached"
+            elif step == "deploy" and promoted is not None and promoted.verdict != "promote":
+                state = "not needed"
+            else:
+                state = "not reached"
+            views.append(StepView(step=step, state=state, run=record.run if record else "", record=record))
+        return cls(run=run, model_name=model_name, steps=tuple(views))
+
+    def details(self, step: str) -> dict[str, Any]:
+        """What a step found, whichever run made it; empty when it left nothing."""
+        view = self._by_step.get(step)
+        return view.record.details if view is not None and view.record is not None else {}
+
+    @cached_property
+    def _by_step(self) -> dict[str, StepView]:
+        return {view.step: view for view in self.steps}
+
+    @cached_property
+    def decision(self) -> Decision | None:
+        """The gate's decision, None when it was not reached."""
+        records = {view.step: view.record for view in self.steps if view.record is not None}
+        return _decision({step: record for step, record in records.items() if record.run == self.run}, records)
+
+    @cached_property
+    def stopped(self) -> StepView | None:
+        """The step at which the run failed or stopped, None when it went all the way."""
+        for state in ("failed", "running", "not reached"):
+            for view in self.steps:
+                if view.state == state:
+                    return view
+        return None
+
+    @cached_property
+    def failure(self) -> Failure | None:
+        """Why the run failed or stopped; None when it went all the way."""
+        view = self.stopped
+        if view is None:
+            return None
+        if view.record is not None and view.record.error is not None:
+            return view.record.error
+        if view.state == "running":
+            return Failure(
+                kind="interrupted",
+                message=f"{view.step} began and never ended"
+                + (f"; it was last seen at: {view.record.line}" if view.record and view.record.line else ""),
+                remedy="it was stopped, evicted or out of memory; start the run again, finished steps come from the cache",
+            )
+        return Failure(
+            kind="failed",
+            message=f"{view.step} was not reached",
+            remedy=f"the run ended before {view.step} left a record; look at its log or pod, then start the run again",
+        )
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The run in one word."""
+        view, failure = self.stopped, self.failure
+        if view is not None and failure is not None:
+            if view.state == "running":
+                return "interrupted"
+            return "blocked" if failure.kind == BlockedError.kind else "failed"
+        return _VERDICTS.get(self.decision.verdict, "promoted") if self.decision is not None else "failed"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so: one sentence."""
+        if self.failure is not None and self.stopped is not None:
+            named = self.failure.message.startswith(self.stopped.step)
+            return self.failure.message if named else f"{self.stopped.step}: {self.failure.message}"
+        return self.decision.reason if self.decision is not None else "no step left a decision"
+
+    @property
+    def sentence(self) -> str:
+        """The reason without the outcome in front, for where the outcome stands above it."""
+        head, _, rest = self.reason.partition(": ")
+        return rest if rest and head.lower() == self.outcome else self.reason
+
+    @property
+    def remedy(self) -> str:
+        """What the reader can do about it; empty when there is nothing to do."""
+        return self.failure.remedy if self.failure is not None else ""
+
+    @property
+    def exit_code(self) -> int:
+        """What the `ratchet` command ends with: 0 promoted or rejected, 2 bad input, 3 failed, 4 inconclusive, 5 blocked."""
+        if self.outcome == "failed" and self.failure is not None and self.failure.kind == InputError.kind:
+            return InputError.exit_code
+        return _EXIT_CODES[self.outcome]
+
+
+def _lineage(store: Store, run: str, own: Mapping[str, Record]) -> dict[str, Record]:
+    """Records of other runs that made what this run used, found by following input artifacts backwards."""
+    made: dict[str, Record] = {}
+    seen: set[Origin] = set()
+    waiting = deque(origin for record in own.values() for origin in record.inputs.values())
+    while waiting:
+        origin = waiting.popleft()
+        if origin.run == run or origin in seen:
+            continue
+        seen.add(origin)
+        record = read_record(store, origin)
+        if record is not None and record.state == "succeeded":
+            made.setdefault(record.step, record)
+            waiting.extend(record.inputs.values())
+    tuned = _tuning(store, made, own)
+    return {**made, "tune": tuned} if tuned is not None else made
+
+
+def _tuning(store: Store, made: Mapping[str, Record], own: Mapping[str, Record]) -> Record | None:
+    """The tuning behind a fit. It hands over a parameter, not an artifact, so it is known by the parameters that it found."""
+    fit = own.get("train") or made.get("train")
+    if fit is None or "tune" in own:
+        return None
+    for run in dict.fromkeys((fit.run, *(record.run for record in made.values()))):
+        record = read_record(store, Origin(run=run, step="tune"))
+        if record is not None and record.state == "succeeded":
+            found = record.details.get("best")
+            if run == fit.run or (found is not None and found == fit.details.get("parameters")):
+                return record
+    return None
+
+
+def _decision(own: Mapping[str, Record], made: Mapping[str, Record]) -> Decision | None:
+    for record in (own.get("register"), own.get("gate"), made.get("gate")):
+        if record is not None and record.details.get("decision"):
+            try:
+                return Decision.model_validate(record.details["decision"])
+            except ValidationError:
+                continue
+    return None

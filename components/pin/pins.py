@@ -1,0 +1,102 @@
+"""What a run's moving references stand for at this moment."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from kfp_ratchet.components.pin.watermark import watermark
+from kfp_ratchet.components.shared.canonical import dumps
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.manifest import counted, list_source, short
+from kfp_ratchet.components.shared.parameters import parse_parameter
+from kfp_ratchet.components.shared.sources import parse_source
+from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.shared.window import Window, exclusive_end
+
+# Naive times may be local ones, and a day's rows are often stamped with its date: neither is the future.
+_AHEAD = timedelta(days=1)
+
+
+class Pins(NamedTuple):
+    """The immutable ids that all later steps are functions of; fields as in the component."""
+
+    revision: str
+    window: str
+    champion_version: str
+    champion_digest: str
+    epoch: int
+    baseline_rows: int
+
+
+def pin_run(
+    source: str, model_name: str, store: str, columns: str, window: str, as_of: str, pins_path: str, pins_uri: str
+) -> Pins:
+    """Pin source, window and champion, and keep the manifest in the store and in the artifact `pins`.
+
+    Raises:
+        InputError: A parameter is missing or cannot be read.
+        RatchetError: The source cannot be listed, or its newest row lies in the future.
+    """
+    _needed(store=store)
+    with journal(store, pins_uri) as step:
+        _needed(source=source, model_name=model_name)
+        roles = parse_parameter(Columns, columns, "columns")
+        asked = parse_parameter(Window, window, "window")
+        if as_of:
+            asked = asked.model_copy(update={"end": _a_time(as_of)})
+        kept = Store(store)
+        step.progress(f"listing {source}")
+        manifest = list_source(source, kept)
+        manifest.keep(kept)
+        if not asked.end and roles.time:
+            main, uri = next(iter(parse_source(source).items()))
+            newest = watermark(uri, manifest.tables[main], roles.time)
+            if newest is not None:
+                asked = asked.model_copy(update={"end": _not_in_the_future(newest, roles.time, uri).isoformat()})
+        ledger = Ledger(kept, model_name)
+        champion = ledger.champion()
+        pins = Pins(
+            revision=manifest.revision,
+            window=dumps(asked.model_dump()),
+            champion_version=champion.version if champion else "",
+            champion_digest=champion.digest if champion else "",
+            epoch=champion.epoch if champion else 0,
+            baseline_rows=ledger.accepted_rows(other_than=manifest.revision),
+        )
+        facts = {**pins._asdict(), "window": asked.model_dump(), "source": source}
+        Path(pins_path).write_text(dumps({**facts, "manifest": manifest.model_dump()}))
+        judged = f"champion version {champion.version}" if champion else "no champion yet"
+        until = f", until {asked.end}" if asked.end else ""
+        step.found(
+            f"revision {short(manifest.revision)} of {counted(manifest.files, 'file')}{until}, {judged}",
+            **facts,
+            files={name: len(entries) for name, entries in manifest.tables.items()},
+            bytes=sum(entry.size for entries in manifest.tables.values() for entry in entries),
+        )
+    return pins
+
+
+def _needed(**parameters: str) -> None:
+    for name, value in parameters.items():
+        if not value.strip():
+            raise InputError(f"{name} is empty", f"set the parameter `{name}`")
+
+
+def _a_time(as_of: str) -> str:
+    try:
+        exclusive_end(as_of)
+    except ValueError as error:
+        raise InputError(f"as_of: {error}") from None
+    return as_of
+
+
+def _not_in_the_future(newest: datetime, column: str, uri: str) -> datetime:
+    if newest > datetime.now(UTC).replace(tzinfo=None) + _AHEAD:
+        raise RatchetError(
+            f"the newest {column!r} in {uri} is {newest.isoformat()}, which is in the future",
+            "fix the data, or set as_of to leave such rows out",
+        )
+    return newest

@@ -1,0 +1,158 @@
+"""Model rows from tables: the user's own SQL or function, and what every result of it must keep."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kfp_ratchet.components.shared.canonical import digest, dumps
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.dataset import MAIN, Dataset, scan_table, write_table
+from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
+from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.parameters import parse_parameter
+from kfp_ratchet.components.shared.split import moments
+from kfp_ratchet.components.validate.checks import check_leakage
+from kfp_ratchet.components.validate.leakage import associations
+from kfp_ratchet.components.validate.settings import LEAKAGE_BOUND
+
+Tables = Mapping[str, pl.LazyFrame]
+
+# What these read is not part of the revision: a cached result would go stale without a word.
+_READS_FILES = re.compile(r"\bread_(csv|parquet|ipc|json|ndjson)\s*\(", re.IGNORECASE)
+
+
+class Recipe(BaseModel):
+    """How model rows are made: one of two ways."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sql: str = Field(default="", description="Polars SQL over the tables by name; its result is the model rows.")
+    function: str = Field(
+        default="", description="package.module:name; takes a dict of lazy frames by table, returns one lazy frame."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.sql.strip()) == bool(self.function.strip()):
+            raise ValueError("give either `sql` or `function`")
+        if _READS_FILES.search(self.sql):
+            raise ValueError("`sql` may read only the Dataset's tables; add the file to `source`")
+        return self
+
+
+def prepare_rows(
+    dataset_path: str, dataset_uri: str, recipe: str, columns: str, store: str, rows_path: str, rows_uri: str
+) -> None:
+    """Write the model rows, sorted by time then id, as a Dataset of one table.
+
+    Raises:
+        InputError: A parameter cannot be read, or the recipe's SQL or function is not there.
+        RatchetError: The recipe failed, or its result lacks a role's column, is empty or repeats ids.
+        BlockedError: A feature of the result tells the target.
+    """
+    with journal(store, rows_uri, inputs={"dataset": dataset_uri}) as step:
+        way = parse_parameter(Recipe, recipe, "recipe")
+        roles = parse_parameter(Columns, columns, "columns")
+        dataset = Dataset.read(dataset_path)
+        tables = {name: scan_table(dataset_path, name) for name in dataset.tables}
+        step.progress("joining tables and computing features")
+        name, made, source_digest = _from_sql(way.sql) if way.sql else _from_function(way.function)
+        try:
+            rows = _as_frame(made(tables), name)
+        except RatchetError:
+            raise
+        except Exception as error:  # the user's own code
+            message = " ".join(str(error).split("\n\n")[0].split())
+            kind = InputError if way.sql else RatchetError
+            raise kind(f"{name} failed: {type(error).__name__}: {message}", _has(tables)) from error
+        step.progress(f"checking {rows.height:,} model rows")
+        rows = _checked(rows, roles, name)
+        found = associations(rows, roles)
+        leakage = check_leakage(found, roles.target, LEAKAGE_BOUND)
+        shape = write_table(rows, rows_path, MAIN)
+        Dataset(
+            revision=dataset.revision,
+            source=dumps({"source": dataset.source, "recipe": source_digest}),
+            window=dataset.window,
+            tables={MAIN: shape},
+        ).write(rows_path)
+        step.found(
+            f"{shape.rows:,} model rows, {len(shape.columns)} columns by {name}",
+            recipe={"way": "sql" if way.sql else "function", "name": name, "digest": source_digest, "sql": way.sql},
+            rows=shape.rows,
+            columns=shape.columns,
+            tables={table: known.rows for table, known in dataset.tables.items()},
+            checks=[leakage.plain()],
+            associations=[
+                {"feature": one.feature, "measure": one.measure, "value": round(one.value, 6)} for one in found[:10]
+            ],
+        )
+        if leakage.outcome == "fail":
+            raise BlockedError(leakage.reason)
+
+
+def _from_sql(sql: str) -> tuple[str, Callable[[Tables], object], str]:
+    def run(tables: Tables) -> object:
+        return pl.SQLContext(frames=dict(tables), eager=False).execute(sql)
+
+    return "the recipe's SQL", run, digest(sql)
+
+
+def _from_function(name: str) -> tuple[str, Callable[[Tables], object], str]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = import_module(module_name)
+        function: Callable[[Tables], object] = getattr(module, attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"recipe.function {name!r} cannot be imported: {error}",
+            "write package.module:name, and install its package",
+        ) from error
+    if not callable(function):
+        raise InputError(f"recipe.function {name!r} is not a function")
+    # The whole module: the function's helpers change its result as well.
+    return f"recipe function {name!r}", function, digest(inspect.getsource(module))
+
+
+def _as_frame(made: object, name: str) -> pl.DataFrame:
+    if isinstance(made, pl.LazyFrame):
+        return made.collect(engine="streaming")
+    if isinstance(made, pl.DataFrame):
+        return made
+    raise RatchetError(f"{name} returned {type(made).__name__}", "return a polars LazyFrame")
+
+
+def _checked(rows: pl.DataFrame, roles: Columns, name: str) -> pl.DataFrame:
+    """Rows in the order of time, then id, if they can be model rows."""
+    wanted = {"target": roles.target, "id": roles.id, "time": roles.time, "weight": roles.weight}
+    wanted |= {f"slices[{index}]": slice_ for index, slice_ in enumerate(roles.slices)}
+    for role, column in wanted.items():
+        if column and column not in rows.columns:
+            raise RatchetError(
+                f"columns.{role} {column!r} is missing from the result of {name} (has: {', '.join(rows.columns)})",
+                "add it to the recipe, or fix columns",
+            )
+    if rows.is_empty():
+        raise RatchetError(f"{name} gives no rows", "check its joins and filters")
+    if roles.id:
+        twice = rows.filter(rows[roles.id].is_duplicated())
+        if twice.height:
+            example = twice[roles.id].sort(nulls_last=True)[0]
+            times = rows.filter(pl.col(roles.id).eq_missing(pl.lit(example, dtype=rows.schema[roles.id]))).height
+            raise RatchetError(
+                f"{name} repeats ids: {twice.height:,} rows share their {roles.id!r} with another, e.g. {example!r} {times} times",
+                "a join multiplies rows: make the joined table unique in its key, or fix columns.id",
+            )
+    # Joins keep no order: without an id, all columns decide among rows of one time.
+    last = [roles.id] if roles.id else [column for column, dtype in rows.schema.items() if not dtype.is_nested()]
+    return rows.sort(*([moments(rows, roles.time)] if roles.time else []), *last, maintain_order=True)
+
+
+def _has(tables: Tables) -> str:
+    told = "; ".join(f"{name}({', '.join(frame.collect_schema().names())})" for name, frame in tables.items())
+    return f"its tables are {told}"

@@ -1,0 +1,142 @@
+"""Keep a candidate in the registry, and what was decided about it in the ledger."""
+
+import json
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+from kfp_ratchet.components.shared.canonical import digest_file
+from kfp_ratchet.components.shared.decision import Decision
+from kfp_ratchet.components.shared.entry import Draft, Entry, Kind
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.journal import Origin, journal
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.model import Card, model_digest
+from kfp_ratchet.components.shared.store import Store
+
+_SHOWN_OF_CARD = {"workload", "rows", "revision", "split_rule", "parameters", "code", "seed", "device"}
+_TAG_LENGTH = 4000
+
+
+def register_model(
+    model: str,
+    model_uri: str,
+    decision: str,
+    decision_uri: str,
+    model_name: str,
+    tracking_uri: str,
+    store: str,
+    epoch: int,
+    registration: str,
+    registration_uri: str,
+) -> str:
+    """Register a candidate whatever the verdict; reject and inconclusive are also written to the ledger.
+
+    Every part may be repeated: the version is found again by run and digest, the entry by run and version.
+
+    Args:
+        model: The candidate's folder.
+        model_uri: Its URI, for the journal.
+        decision: The gate's decision file.
+        decision_uri: Its URI, for the journal.
+        model_name: Registered name of the model.
+        tracking_uri: MLflow tracking URI.
+        store: URI of the store.
+        epoch: Champion epoch the candidate was judged against.
+        registration: File to write: version, digest, verdict, ledger entry.
+        registration_uri: Its URI; names run and step.
+
+    Returns:
+        The version; the champion's for a candidate that is the champion.
+
+    Raises:
+        RatchetError: The decision is about another model, or MLflow or the ledger refuse.
+    """
+    run = Origin.of(registration_uri).run
+    with journal(store, registration_uri, inputs={"model": model_uri, "decision": decision_uri}) as step:
+        decided, card = Decision.read(decision), Card.read(model)
+        digest = model_digest(model)
+        if decided.candidate_digest != digest:
+            raise RatchetError(
+                f"the decision {decision_uri} is about model {decided.candidate_digest or '(none)'}, but {model_uri} is {digest}",
+                "pass the model that evaluate scored",
+            )
+        ledger = Ledger(Store(store), model_name)
+        if decided.unchanged:
+            version = decided.champion_version
+        else:
+            # Only here: a candidate that is the champion needs no MLflow.
+            from kfp_ratchet.components.shared import registry
+
+            step.progress(f"registering with MLflow at {registry.masked(tracking_uri)}")
+            version = registry.register(
+                tracking_uri,
+                model_name,
+                Path(model),
+                digest,
+                tags=_tags(decided, digest_file(Path(decision)), run),
+                metrics=_metrics(decided, card),
+                parameters={"workload": card.workload, "seed": card.seed, **card.parameters},
+                run_name=run,
+            )
+        entry = None
+        if decided.verdict != "promote":
+            kind: Kind = decided.verdict
+            entry = ledger.find(kind, run, version, after=epoch) or ledger.append(
+                Draft.of(decided, digest_file(Path(decision)), kind, version, epoch, run)
+            )
+        result = {
+            "version": version,
+            "digest": digest,
+            "verdict": decided.verdict,
+            "reason": decided.reason,
+            "entry": entry.number if entry else None,
+        }
+        _write(registration, {"model": model_name, **result})
+        step.found(
+            _line(version, decided, entry),
+            **result,
+            decision=decided.model_dump(mode="json"),
+            card=card.model_dump(mode="json", include=_SHOWN_OF_CARD),
+        )
+    return version
+
+
+def _tags(decided: Decision, decision_digest: str, run: str) -> dict[str, str]:
+    tags = {
+        "ratchet.run": run,
+        "ratchet.verdict": decided.verdict,
+        "ratchet.reason": decided.reason,
+        "ratchet.revision": decided.revision,
+        "ratchet.champion": decided.champion_version,
+        "ratchet.decision_digest": decision_digest,
+        "ratchet.evidence_digest": decided.evidence_digest,
+        "ratchet.policy_digest": decided.policy_digest,
+        "ratchet.package": package_version("kfp-ratchet"),
+    }
+    return {key: value[:_TAG_LENGTH] for key, value in tags.items() if value}
+
+
+def _metrics(decided: Decision, card: Card) -> dict[str, float]:
+    judged = {
+        f"evaluation.{decided.metric}": decided.candidate.value,
+        "evaluation.gain": decided.gain.value,
+        "evaluation.gain_low": decided.gain.low,
+        "evaluation.gain_high": decided.gain.high,
+    }
+    return {f"tail.{name}": value for name, value in card.metrics.items()} | {
+        name: value for name, value in judged.items() if value is not None
+    }
+
+
+def _line(version: str, decided: Decision, entry: Entry | None) -> str:
+    if decided.unchanged:
+        return f"v{version} is the champion already · entry {entry.number if entry else '-'}"
+    noted = f" · entry {entry.number}" if entry else ""
+    return f"v{version} registered · {decided.verdict}{noted}"
+
+
+def _write(path: str, content: dict[str, Any]) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(content, indent=1, sort_keys=True))

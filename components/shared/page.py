@@ -1,0 +1,37 @@
+"""The shell of every page that a step writes: one HTML file, no network, no script.
+
+Light and dark, from 320 px to paper, in the reader's own fonts. Classes that a body may use (see `page.css`):
+
+- `.verdict` with one of `promote`, `reject`, `inconclusive`, `failed`, `blocked`: the first thing read. Inside it `p.word`, `p.reason`,
+  `p.remedy` and `p.after` (what it means for production).
+- `.chip` with one of these or `pass`, `fail`, `unknown`, `running`: a state in a table; none of them is neutral.
+- `dl.facts` of `div`s with `dt` and `dd`: short facts side by side; `dl.facts.rows`: one fact a line.
+- `div.scroll` around a `table` (give it `tabindex="0"`), `table.compact` for few short columns; `.num` on `th` and `td` that hold
+  numbers, `td.reason` on sentences, `td.cell` on foreign values that may be long.
+- `.columns`: blocks side by side where there is room. `.muted`, `.small`, `.digest`, `code`, `pre`, `details`, `nav.contents`, `footer`.
+- figures: made by `kfp_ratchet.components.shared.charts`.
+"""
+
+from functools import cache
+from html import escape
+from pathlib import Path
+
+
+def page(title: str, body: str) -> str:
+    """A whole self-contained HTML5 page.
+
+    Args:
+        title: Plain text; the window's title and the page's `h1`.
+        body: Trusted HTML: everything foreign in it is escaped already. Its headings start at `h2`.
+    """
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{_css()}</style>\n</head>\n"
+        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+@cache
+def _css() -> str:
+    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")

@@ -1,0 +1,199 @@
+"""The model registry: versions of a model in MLflow, each found again by run and digest, and aliases made from the ledger."""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.model import model_digest
+
+RUN_TAG = "ratchet.run"
+DIGEST_TAG = "ratchet.digest"
+_COMPLETE_TAG = "ratchet.artifacts"
+_ARTIFACTS = "model"
+_PARAMETER_LENGTH = 6000
+
+
+def register(
+    tracking_uri: str,
+    name: str,
+    folder: Path,
+    digest: str,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    parameters: Mapping[str, Any],
+    run_name: str,
+) -> str:
+    """Make a version of a model folder; what an earlier, killed call left is completed, never doubled.
+
+    Args:
+        tracking_uri: MLflow tracking URI.
+        name: Registered name of the model; also the name of the MLflow experiment.
+        folder: The model folder.
+        digest: The model's digest; with the tag `ratchet.run` it identifies the version.
+        tags: Tags of run and version; must hold `ratchet.run`.
+        metrics: Metrics of the MLflow run.
+        parameters: Parameters of the MLflow run.
+        run_name: Name of the MLflow run.
+
+    Returns:
+        The version.
+
+    Raises:
+        RatchetError: MLflow cannot be reached or refuses.
+    """
+    all_tags = {**tags, DIGEST_TAG: digest}
+    with _client(tracking_uri) as client:
+        experiment = _experiment(client, tracking_uri, name)
+        known = client.search_runs(
+            [experiment],
+            f"tags.`{RUN_TAG}` = '{tags[RUN_TAG]}' and tags.`{DIGEST_TAG}` = '{digest}'",
+            order_by=["attributes.start_time ASC"],
+        )
+        run = known[0] if known else client.create_run(experiment, run_name=run_name, tags=all_tags)
+        run_id = run.info.run_id
+        if _COMPLETE_TAG not in run.data.tags:
+            client.log_artifacts(run_id, str(folder), _ARTIFACTS)
+            for key, value in parameters.items():
+                client.log_param(run_id, key, str(value)[:_PARAMETER_LENGTH])
+            for key, number in metrics.items():
+                client.log_metric(run_id, key, number, step=0)
+            client.set_tag(run_id, _COMPLETE_TAG, _ARTIFACTS)
+        version = _version(client, name, run_id, f"{run.info.artifact_uri}/{_ARTIFACTS}", all_tags)
+        client.set_terminated(run_id)
+    return version
+
+
+def fetch(tracking_uri: str, name: str, version: str, digest: str, into: Path) -> Path:
+    """Download a version's model folder below `into` and verify its digest.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        RatchetError: MLflow cannot be reached, there is no such version, or its bytes are not those of `digest`.
+    """
+    from mlflow.exceptions import MlflowException
+
+    into.mkdir(parents=True, exist_ok=True)
+    with _client(tracking_uri) as client:
+        try:
+            run_id = client.get_model_version(name, version).run_id
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise RatchetError(
+                f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}",
+                "check tracking_uri; the ledger and this registry do not belong together, or the version was deleted",
+            ) from None
+        folder = Path(client.download_artifacts(run_id, _ARTIFACTS, str(into)))
+    found = model_digest(folder)
+    if found != digest:
+        raise RatchetError(
+            f"version {version} of {name} in MLflow at {masked(tracking_uri)} is {found}, not {digest} as the ledger says",
+            "its artifacts were changed; restore them, or roll back to another version",
+        )
+    return folder
+
+
+def project_aliases(tracking_uri: str, name: str, ledger: Ledger) -> dict[str, str]:
+    """Make the aliases anew from the ledger: champion, previous (where a rollback goes), challenger (on its way or failed to go live).
+
+    Returns:
+        The version by alias.
+
+    Raises:
+        RatchetError: MLflow cannot be reached or refuses.
+    """
+    lineage = ledger.lineage()
+    wanted = dict(zip(("champion", "previous"), (entry.version for entry in reversed(lineage)), strict=False))
+    newest = next(iter(ledger.newest()), None)
+    if newest is not None and newest.kind in ("deploy-started", "deploy-failed"):
+        wanted["challenger"] = newest.version
+    with _client(tracking_uri) as client:
+        there = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+        for alias, version in wanted.items():
+            if there.get(alias) != version:
+                client.set_registered_model_alias(name, alias, version)
+        for alias in {"champion", "previous", "challenger"} & set(there) - set(wanted):
+            client.delete_registered_model_alias(name, alias)
+    return wanted
+
+
+def masked(uri: str) -> str:
+    """A URI without the credentials it may hold."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+@contextlib.contextmanager
+def _client(tracking_uri: str) -> Iterator[Any]:
+    """An MLflow client that gives up soon and says what is wrong in one line."""
+    if not tracking_uri:
+        raise InputError(
+            "the MLflow tracking URI is not set", "give one, e.g. tracking_uri: sqlite:///.ratchet/mlflow.db"
+        )
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        database = _database(tracking_uri)
+        if database is not None:
+            database.parent.mkdir(parents=True, exist_ok=True)
+        yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    except (MlflowException, OSError) as error:
+        reason = masked(str(error)).splitlines()[0][:500]
+        raise RatchetError(
+            f"MLflow at {masked(tracking_uri)} failed: {reason}",
+            "check tracking_uri, that the server runs and that you may write to it; then run this step again",
+        ) from error
+
+
+def _database(tracking_uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(tracking_uri.removeprefix(prefix)).absolute() if tracking_uri.startswith(prefix) else None
+
+
+def _experiment(client: Any, tracking_uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        database = _database(tracking_uri)
+        # Without a server MLflow would put artifacts below the working directory, wherever that is.
+        beside = str(database.parent / "mlartifacts" / name) if database else None
+        try:
+            return str(client.create_experiment(name, artifact_location=beside))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    return str(found.experiment_id)
+
+
+def _version(client: Any, name: str, run_id: str, source: str, tags: Mapping[str, str]) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    known = sorted(
+        (found for found in client.search_model_versions(f"run_id = '{run_id}'") if found.name == name),
+        key=lambda found: int(found.version),
+    )
+    version = known[0] if known else client.create_model_version(name, source, run_id=run_id, tags=dict(tags))
+    for key, value in tags.items():
+        if version.tags.get(key) != value:
+            client.set_model_version_tag(name, str(version.version), key, value)
+    return str(version.version)

@@ -1,0 +1,82 @@
+"""From the target column to class indices and back to class names."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def as_text(values: pl.Series) -> pl.Series:
+    """Values as text; whole floats read as the integers they are, so that 1 and 1.0 are one class."""
+    if values.dtype.is_float() and (values.drop_nulls() % 1 == 0).all():
+        values = values.cast(pl.Int64)
+    return values.cast(pl.String)
+
+
+def class_names(target: pl.Series, columns: Columns) -> list[str]:
+    """Names of the classes in score order, the positive one last when binary; empty for regression.
+
+    Raises:
+        RatchetError: The target has one value only, or more than two although the problem is binary.
+        InputError: `columns.positive` is not a value of the target.
+    """
+    if columns.problem == "regression":
+        return []
+    names = as_text(target.drop_nulls().unique().sort()).to_list()
+    if len(names) < 2:
+        raise RatchetError(
+            f"target column {columns.target!r} has {len(names)} distinct values in the training rows, a classifier needs two",
+            "widen window.train or check the target",
+        )
+    if columns.problem == "multiclass":
+        return names
+    if len(names) > 2:
+        shown = ", ".join(names[:5])
+        raise RatchetError(
+            f"target column {columns.target!r} has {len(names)} distinct values ({shown}, ...), not two",
+            "set columns.problem to multiclass or regression",
+        )
+    if columns.positive is None:
+        return names
+    positive = as_text(pl.Series([columns.positive])).item()
+    if positive not in names:
+        raise InputError(
+            f"columns.positive is {positive!r}, but target column {columns.target!r} holds {names[0]!r} and {names[1]!r}",
+            "name one of them",
+        )
+    return [name for name in names if name != positive] + [positive]
+
+
+def encode_target(target: pl.Series, classes: list[str]) -> Array:
+    """The target as numbers, shape (n,): class index, or the value itself for regression; NaN where it is neither."""
+    if not classes:
+        return target.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    index = as_text(target).cast(pl.Enum(classes), strict=False).to_physical()
+    return index.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def row_weights(rows: pl.DataFrame, columns: Columns) -> Array:
+    """Weight of each row, shape (n,), all 1 when there is no weight column.
+
+    Raises:
+        RatchetError: A weight is missing, negative or infinite, or all are zero.
+    """
+    if not columns.weight:
+        return np.ones(rows.height)
+    if columns.weight not in rows.columns:
+        raise RatchetError(
+            f"weight column {columns.weight!r} is missing (has: {', '.join(rows.columns)})", "fix columns"
+        )
+    weights = rows[columns.weight].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    bad = int((~(np.isfinite(weights) & (weights >= 0))).sum())
+    if bad or not weights.sum() > 0:
+        raise RatchetError(
+            f"weight column {columns.weight!r} has {bad} missing, negative or infinite values and sums to {weights.sum()}",
+            "weights must be finite, 0 or more, and not all 0",
+        )
+    return weights

@@ -1,0 +1,193 @@
+"""The training loop: AdamW, a warm-up and a cosine, early stopping, checkpoints that resume bit for bit.
+
+The randomness of an epoch (shuffle, dropout) is a function of seed and epoch alone, and the learning rate one of the step, so a
+checkpoint needs neither generator nor scheduler. On a CPU the result depends on the number of threads and on nothing else outside.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from kfp_ratchet.components.train.workload import FitContext
+
+_STATE = "state"
+_WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class Batchable:
+    """Encoded rows on the device: codes (n, categories), numbers (n, numbers), target (n,), weight (n,)."""
+
+    codes: Tensor
+    numbers: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return self.target.shape[0]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train."""
+
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+
+@dataclass
+class Progress:
+    """Where a fit stands after an epoch; plain JSON."""
+
+    epoch: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, epoch: int, device: str) -> Iterator[None]:
+    """Random numbers that depend on seed and epoch only; the process's own generators are left as they were."""
+    indices = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=indices):
+        torch.manual_seed(int.from_bytes(sha256(f"{seed}:{epoch}".encode()).digest()[:8]) >> 1)
+        yield
+
+
+def train_network(
+    network: nn.Module,
+    rows: Batchable,
+    losses: Callable[[Tensor, Tensor], Tensor],
+    judge: Callable[[nn.Module], dict[str, float]],
+    recipe: Recipe,
+    context: FitContext,
+) -> None:
+    """Train in place; ends with the weights of the best epoch.
+
+    Args:
+        network: Already on the context's device.
+        rows: Training rows, on the device too.
+        losses: Loss of each row, shape (n,), from outputs (n, outputs) and target (n,).
+        judge: Scores on the validation rows; `loss` decides when to stop.
+        recipe: How to train.
+        context: Seed, device, progress, checkpoints.
+
+    Raises:
+        RatchetError: From the context, when a loss is NaN or infinite.
+    """
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    progress, best = Progress(), _copy(network)
+    saved = context.load_checkpoint()
+    if saved is not None:
+        progress, best = _restore(saved, network, optimizer)
+        for past in progress.curve:
+            context.report(
+                int(past["epoch"]), {name: value for name, value in past.items() if name != "epoch"}, recipe.epochs
+            )
+    while progress.epoch < recipe.epochs and progress.epoch - progress.best_epoch < recipe.patience:
+        epoch = progress.epoch + 1
+        with seeded(context.seed, epoch, context.device):
+            train_loss = _train_epoch(network, optimizer, rows, losses, recipe, epoch)
+        network.eval()
+        scores = {**judge(network), "train_loss": train_loss}
+        context.report(epoch, scores, recipe.epochs)
+        if scores["loss"] < progress.best_loss:
+            progress.best_loss, progress.best_epoch, best = scores["loss"], epoch, _copy(network)
+        progress.epoch = epoch
+        progress.curve.append({"epoch": epoch, **scores})
+        context.save_checkpoint(partial(_checkpoint, progress, network, optimizer, best))
+    network.load_state_dict(best)
+    network.eval()
+
+
+def _train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: Batchable,
+    losses: Callable[[Tensor, Tensor], Tensor],
+    recipe: Recipe,
+    epoch: int,
+) -> float:
+    network.train()
+    n = len(rows)
+    steps = math.ceil(n / recipe.batch_size)
+    order = torch.randperm(n, device=rows.target.device)
+    # Summed on the device: reading a number back after every step would stall a GPU.
+    total, weights = torch.zeros((), device=order.device), torch.zeros((), device=order.device)
+    for i in range(steps):
+        rate = _learning_rate(recipe.learning_rate, (epoch - 1) * steps + i, recipe.epochs * steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batch = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
+        weight = rows.weight[batch]
+        loss = losses(network(rows.codes[batch], rows.numbers[batch]), rows.target[batch]) * weight
+        optimizer.zero_grad(set_to_none=True)
+        # Weights average 1 over all rows, so a batch is divided by its rows: a batch of light rows weighs little.
+        loss.mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.detach().sum()
+        weights += weight.sum()
+    return float(total / weights)
+
+
+def _learning_rate(peak: float, step: int, steps: int) -> float:
+    warm_up = max(1, round(_WARM_UP * steps))
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _copy(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _checkpoint(
+    progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+) -> bytes:
+    state = torch.frombuffer(bytearray(json.dumps(asdict(progress)).encode()), dtype=torch.uint8)
+    moments = {
+        f"optimizer.{index}.{name}": tensor
+        for index, slot in optimizer.state_dict()["state"].items()
+        for name, tensor in slot.items()
+    }
+    tensors = {
+        _STATE: state,
+        **{f"network.{name}": tensor for name, tensor in network.state_dict().items()},
+        **{f"best.{name}": tensor for name, tensor in best.items()},
+        **moments,
+    }
+    content: bytes = save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()})
+    return content
+
+
+def _restore(
+    content: bytes, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    tensors = load_tensors(content)
+    state: dict[str, Any] = json.loads(bytes(tensors[_STATE].tolist()))
+    network.load_state_dict(_below("network.", tensors))
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimizer.", tensors).items():
+        index, _, key = name.partition(".")
+        slots.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(**state), _below("best.", tensors)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,171 @@
+"""A study that goes on where it was killed: finished trials are neither lost nor repeated.
+
+The sampler of each trial is seeded by the study's seed and the number of finished trials. A trial that was running when the process died
+is marked failed, and the next one draws the same hyperparameters again: an interrupted study ends like an uninterrupted one.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.train.contexts import Pruned, checked
+from kfp_ratchet.components.tune.space import SearchSpace, defaults, suggest
+from kfp_ratchet.components.tune.storage import StoreJournal
+
+_ERROR = "error"
+_STARTUP_TRIALS = 5
+_WARM_UP_EPOCHS = 2
+
+Fit = Callable[[Mapping[str, Any], "TrialContext"], None]
+
+
+class TrialContext:
+    """The context of a trial's fit: every epoch's loss goes to the study, which may prune. No checkpoints; see `FitContext`."""
+
+    def __init__(self, trial: optuna.Trial, seed: int, device: str) -> None:
+        self.seed = seed
+        self.device = device
+        self.best = math.inf
+        self._trial = trial
+
+    def report(self, epoch: int, scores: Mapping[str, float], epochs: int = 0) -> None:
+        """Keep the epoch's loss.
+
+        Raises:
+            Pruned: The trial is worse than the median of the others at this epoch.
+            RatchetError: A score is NaN or infinite.
+        """
+        loss = checked(epoch, scores)["loss"]
+        self.best = min(self.best, loss)
+        self._trial.report(loss, epoch)
+        if self._trial.should_prune():
+            raise Pruned
+
+    def load_checkpoint(self) -> bytes | None:
+        """None: a trial starts afresh."""
+        return None
+
+    def save_checkpoint(self, content: Callable[[], bytes]) -> None:
+        """Nothing is kept."""
+
+
+def open_study(name: str, store: Store | None) -> optuna.Study:
+    """Open or make the study of that name; in memory without a store. Trials that died with their process are marked failed."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.JournalStorage(StoreJournal(store, f"studies/{name}")) if store else None
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=_WARM_UP_EPOCHS)
+    study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that ran to their end: complete, pruned, or failed by themselves. Killed ones are not among them."""
+    ends = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    return [trial for trial in ends if trial.state != TrialState.FAIL or _ERROR in trial.user_attrs]
+
+
+def run_trials(
+    study: optuna.Study,
+    space: SearchSpace,
+    fixed: Mapping[str, Any],
+    fit: Fit,
+    trials: int,
+    seed: int,
+    device: str,
+    progress: Callable[[str], None],
+) -> None:
+    """Run trials until the study has `trials` finished ones.
+
+    Args:
+        study: From `open_study`.
+        space: What to search.
+        fixed: Hyperparameters that are not searched.
+        fit: Fits with hyperparameters and a context; raises what a workload raises.
+        trials: Finished trials at the end.
+        seed: Seed of sampler and fits.
+        device: Resolved device.
+        progress: Takes a progress line.
+
+    Raises:
+        InputError: From a fit: a hyperparameter that no trial can have.
+        RatchetError: All trials failed.
+    """
+    if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)) and not finished(study) and defaults(space):
+        study.enqueue_trial(defaults(space))
+    progress(standing(study, trials))
+    while (done := len(finished(study))) < trials:
+        study.sampler = _sampler(seed, done)
+        trial = study.ask()
+        try:
+            _run(study, trial, {**suggest(trial, space), **fixed}, fit, TrialContext(trial, seed, device))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # Another run of the same study took this trial for a dead one; its next trial draws the same again.
+            continue
+        progress(standing(study, trials))
+    if not any(trial.state == TrialState.COMPLETE for trial in finished(study)):
+        last = finished(study)[-1].user_attrs.get(_ERROR, "pruned")
+        raise RatchetError(
+            f"all {trials} trials failed; the last one: {last}", "narrow search_space or fix the workload"
+        )
+
+
+def standing(study: optuna.Study, trials: int) -> str:
+    """One line: trial 4/10 · best 0.4312 · pruned 1."""
+    ends = finished(study)
+    values = [trial.value for trial in ends if trial.state == TrialState.COMPLETE and trial.value is not None]
+    counts = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    said = [f"trial {len(ends)}/{trials}"] + ([f"best {min(values):.4f}"] if values else [])
+    for word, state in counts.items():
+        count = sum(trial.state == state for trial in ends)
+        said += [f"{word} {count}"] if count else []
+    return " · ".join(said)
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """Share of each searched hyperparameter in what made trials good (PED-ANOVA, Watanabe et al. 2023); {} for under 5 trials."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < _STARTUP_TRIALS:
+        return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    return {name: round(share, 4) for name, share in shares.items() if math.isfinite(share)}
+
+
+def _run(
+    study: optuna.Study, trial: optuna.Trial, parameters: Mapping[str, Any], fit: Fit, context: TrialContext
+) -> None:
+    try:
+        fit(parameters, context)
+    except Pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    except InputError:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    except RatchetError as error:
+        trial.set_user_attr(_ERROR, str(error))
+        study.tell(trial, state=TrialState.FAIL)
+    else:
+        if math.isfinite(context.best):
+            study.tell(trial, context.best)
+            return
+        trial.set_user_attr(_ERROR, "the workload reported no loss; see FitContext.report")
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def _sampler(seed: int, done: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        mixed = int(np.random.SeedSequence((abs(seed), done)).generate_state(1)[0])
+        return optuna.samplers.TPESampler(seed=mixed, n_startup_trials=_STARTUP_TRIALS, multivariate=True)

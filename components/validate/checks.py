@@ -1,0 +1,92 @@
+"""Checks across rows: what no look at a single row can see."""
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.split import length, moments, split
+from kfp_ratchet.components.shared.window import Window, exclusive_end
+from kfp_ratchet.components.validate.leakage import Association
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check across rows, and its answer; `unknown` when it could not be asked."""
+
+    name: str
+    outcome: Literal["pass", "fail", "unknown"]
+    reason: str
+
+    def plain(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def check_age(rows: pl.DataFrame, columns: Columns, window: Window, max_age: str) -> CheckResult:
+    """Whether the newest row is recent enough at the window's end. Fails when either is not known."""
+    if columns.time not in rows.columns:
+        return CheckResult("age", "fail", "max_age needs columns.time to be a column of the main table")
+    if not window.end:
+        return CheckResult("age", "fail", "max_age needs the end of the window: set as_of")
+    end = exclusive_end(window.end)
+    when = moments(rows, columns.time)
+    newest = rows.select(when.filter(when < end).max()).item()
+    if not isinstance(newest, datetime):
+        return CheckResult("age", "fail", f"no row has a time before {end}")
+    recent = end - newest <= length(max_age)
+    return CheckResult(
+        "age",
+        "pass" if recent else "fail",
+        f"the newest row is of {newest}, {end - newest} before the end; {max_age} is allowed",
+    )
+
+
+def check_rows_ratio(rows: int, baseline_rows: int, ratio: tuple[float, float]) -> CheckResult:
+    """Whether the number of rows is in proportion to the last accepted revision's."""
+    if not baseline_rows:
+        return CheckResult("rows ratio", "unknown", "there is no accepted revision to compare with")
+    least, most = math.ceil(ratio[0] * baseline_rows), math.floor(ratio[1] * baseline_rows)
+    return CheckResult(
+        "rows ratio",
+        "pass" if least <= rows <= most else "fail",
+        f"{rows:,} rows after {baseline_rows:,} in the last accepted revision; {least:,} to {most:,} are allowed",
+    )
+
+
+def check_leakage(found: list[Association], target: str, bound: float) -> CheckResult:
+    """Whether no feature alone tells the target. `found` is strongest first."""
+    leaks = [association for association in found if association.value > bound]
+    if leaks:
+        told = "; ".join(association.sentence() for association in leaks[:3])
+        remedy = "drop it or put it in columns.ignore if it is known only afterwards"
+        return CheckResult("leakage", "fail", f"{told} for {target!r} (at most {bound:g}); {remedy}")
+    if not found:
+        return CheckResult("leakage", "unknown", "the target or a numeric feature is not in the main table")
+    return CheckResult("leakage", "pass", f"{found[0].sentence()}, the most of all; {bound:g} is allowed")
+
+
+def check_overlap(rows: pl.DataFrame, columns: Columns, window: Window) -> CheckResult:
+    """Whether no id is in both training and evaluation rows, and no training row is later than an evaluation row."""
+    try:
+        # The target may be made by `prepare`; the split does not depend on it.
+        sides = split(rows, columns.model_copy(update={"target": ""}), window)
+    except RatchetError as error:
+        return CheckResult("overlap", "unknown", f"rows cannot be split yet: {error.message}")
+    if sides.kind == "time":
+        latest = sides.train.select(moments(sides.train, columns.time).max()).item()
+        first = sides.evaluate.select(moments(sides.evaluate, columns.time).min()).item()
+        if latest >= first:
+            return CheckResult("overlap", "fail", f"time overlap: a training row of {latest} is not before {first}")
+    if not columns.id:
+        return CheckResult("overlap", "pass", "no training row is later than an evaluation row")
+    shared = sides.train.select(columns.id).unique().join(sides.evaluate.select(columns.id).unique(), on=columns.id)
+    if shared.height:
+        example = shared.sort(columns.id).item(0, 0)
+        reason = f"id overlap: {shared.height:,} values of {columns.id!r} are in training and evaluation rows, e.g. {example!r}"
+        return CheckResult("overlap", "fail", reason)
+    return CheckResult("overlap", "pass", "training and evaluation rows share no id")

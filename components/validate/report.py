@@ -1,0 +1,27 @@
+"""The validation report, to look at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kfp_ratchet.components.shared.page import page
+
+
+def render(details: Mapping[str, Any], blocked: str, line: str) -> str:
+    """One HTML page of what validation found.
+
+    Args:
+        details: What the journal keeps: tables, failures, checks, policy.
+        blocked: Why the data may not pass, "" when it may.
+        line: What was accepted, in one line.
+    """
+    environment = Environment(
+        loader=PackageLoader("kfp_ratchet.components.validate", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    body = environment.get_template("report.html.j2").render(blocked=blocked, line=line, **details)
+    return page("Validation", body)

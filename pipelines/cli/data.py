@@ -1,0 +1,36 @@
+"""`ratchet data`: looking at data before it is trained on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Looking at data before it is trained on.")
+
+
+@app.callback()
+def _noun() -> None:
+    """Keeps this a group while it has one command."""
+
+
+@app.command("draft-schema")
+def draft_schema(
+    data: Annotated[Path, typer.Argument(help="A file or a folder of files of one table.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; the terminal when not given.")] = None,
+) -> None:
+    """Draft a schema from data, for you to review: a schema is never guessed silently.
+
+    Example: ratchet data draft-schema data/flights --out schema.yaml
+    """
+    from kfp_ratchet.components.shared.errors import InputError
+    from kfp_ratchet.components.validate.draft import draft_schema as draft
+    from kfp_ratchet.pipelines.table_facts import scan
+
+    if out is not None and out.exists():
+        raise InputError(f"{out} is there already", "name another file with --out, or remove it")
+    text = draft(scan(data).collect(), data.stem)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text)
+        typer.echo(f"{out} written; review it")

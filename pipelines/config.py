@@ -1,0 +1,305 @@
+"""`ratchet.yaml`: everything a project sets, in one validated model. Imports nothing heavy, so that every command can."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.gate.policy import Policy
+from kfp_ratchet.components.notify.notifications import Notifications
+from kfp_ratchet.components.shared.canonical import dumps
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.credentials import credential_in
+from kfp_ratchet.components.shared.dataset import MAIN
+from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.components.shared.model import BUILT_IN
+from kfp_ratchet.components.shared.window import Window
+from kfp_ratchet.components.tune.space import Dimension
+from kfp_ratchet.components.validate.settings import Checks
+from kfp_ratchet.pipelines.config_problems import nearest, problems_of
+from kfp_ratchet.pipelines.config_yaml import read_yaml
+
+_IN_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""`package.module:Name`."""
+_SECTIONS = ("columns", "window", "checks", "parameters", "search_space", "policy", "serving", "notifications")
+_TEXTS = ("source", "model_name", "store", "tracking_uri", "as_of", "schema", "workload", "device", *_SECTIONS)
+PARAMETERS: Mapping[str, type[str] | type[int]] = {**dict.fromkeys(_TEXTS, str), "trials": int, "seed": int}
+"""Type by parameter of `continuous_training`, known without importing kfp."""
+
+Uri = Annotated[str, Field(min_length=1)]
+TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Prepare(BaseModel):
+    """How tables become model rows: one of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sql: str = Field(
+        default="",
+        description="A .sql file, or the query itself (polars SQL), over the tables by name.",
+        examples=["rows.sql"],
+    )
+    function: str = Field(
+        default="",
+        description="package.module:name of a function that takes a dict of lazy frames by table and returns one lazy frame.",
+        examples=["features:prepare"],
+    )
+
+    @property
+    def sql_file(self) -> str:
+        """The path when `sql` names a file, "" when it is the query."""
+        return self.sql if self.sql.endswith(".sql") and "\n" not in self.sql else ""
+
+    @field_validator("function")
+    @classmethod
+    def _function_is_in_a_module(cls, name: str) -> str:
+        return _in_module(name) if name else name
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if bool(self.sql) == bool(self.function):
+            raise ValueError("give either sql or function")
+        return self
+
+
+class Config(BaseModel):
+    """Settings of one project. Paths are relative to the file's folder, where steps run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="ratchet.yaml")
+    _folder: Path = PrivateAttr(default=Path())
+
+    name: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$",
+        description="Name of the model: lower case letters, digits and dashes.",
+        examples=["flights"],
+    )
+    source: Uri | dict[TableName, Uri] = Field(
+        description="Where the data is: a path or URI of a file or folder; or one for each table, the main table first.",
+        examples=["data/flights", {"flights": "data/flights", "weather": "data/weather.csv"}],
+    )
+    row_schema: str | dict[TableName, str] = Field(
+        default="",
+        alias="schema",
+        description="What rows must look like: a pandera YAML file or package.module:Class; or one for each table.",
+        examples=["schema.yaml", {"flights": "schema.yaml", "weather": "schemas:Weather"}],
+    )
+    prepare: Prepare | None = Field(
+        default=None,
+        description="How tables become model rows; left out of the pipeline when not given.",
+        examples=[{"sql": "rows.sql"}],
+    )
+    columns: Columns = Field(
+        description="What each column of the model's rows is for.",
+        examples=[{"target": "late", "id": "flight_id", "time": "time_hour", "slices": ["origin"]}],
+    )
+    window: Window = Field(
+        default=Window(),
+        description="Which rows train and which rows judge.",
+        examples=[{"train": "90d", "evaluate": "14d"}],
+    )
+    checks: Checks = Field(
+        default=Checks(),
+        description="What to do with rows that fail the schema, and the checks across rows.",
+        examples=[{"on_failure": "quarantine", "max_quarantine_share": 0.02}],
+    )
+    workload: str = Field(
+        default="tabular",
+        description="The model: tabular, or package.module:Class that follows the workload protocol.",
+        examples=["tabular"],
+    )
+    hyperparameters: dict[str, Any] = Field(
+        default={},
+        alias="parameters",
+        description="Hyperparameters that are fixed; the workload's defaults for the others.",
+        examples=[{"epochs": 20}],
+    )
+    search_space: dict[str, Dimension] = Field(
+        default={},
+        description="Hyperparameters to search, by name; the workload's own search space when empty.",
+        examples=[{"learning_rate": {"type": "float", "low": 0.0001, "high": 0.01, "log": True}}],
+    )
+    trials: int = Field(
+        default=10, ge=0, description="How many trials the search has; 0 takes the workload's defaults.", examples=[10]
+    )
+    # Larger ones are refused by numpy's generators.
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seed of every random choice.", examples=[0])
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$",
+        description="auto, cpu, cuda or cuda:N.",
+        examples=["auto"],
+    )
+    policy: Policy = Field(
+        default=Policy(),
+        description="What the gate asks of a challenger.",
+        examples=[{"metric": "roc_auc", "margin": 0.002}],
+    )
+    serving: Serving = Field(
+        default=Serving(), description="Where and how the model is served.", examples=[{"port": 8080}]
+    )
+    notifications: Notifications = Field(
+        default=Notifications(), description="What is sent, when and where.", examples=[{"on": ["rejected", "failed"]}]
+    )
+    store: Uri = Field(
+        default=".ratchet/store",
+        description="Folder or bucket that holds ledger, journal, studies and checkpoints.",
+        examples=["s3://bucket/ratchet"],
+    )
+    tracking_uri: Uri = Field(
+        default="sqlite:///.ratchet/mlflow.db",
+        description="MLflow tracking URI of the model registry.",
+        examples=["http://mlflow:5000"],
+    )
+
+    @field_validator("source", "store", "tracking_uri")
+    @classmethod
+    def _holds_no_credentials(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        for uri in value.values() if isinstance(value, dict) else [value]:
+            if found := credential_in(uri):
+                raise ValueError(
+                    f"the URI holds {found}, and parameters can be read by everyone; pass it by the environment or a secret"
+                )
+        if not value:
+            raise ValueError("names no table")
+        return value
+
+    @field_validator("row_schema")
+    @classmethod
+    def _schemas_exist(cls, value: str | dict[str, str], info: ValidationInfo) -> str | dict[str, str]:
+        for reference in value.values() if isinstance(value, dict) else [value]:
+            if reference and not _IN_MODULE.fullmatch(reference):
+                _existing(reference, info)
+        source = info.data.get("source")
+        if isinstance(value, dict) and source is not None:
+            tables = list(source) if isinstance(source, dict) else [MAIN]
+            for table in value:
+                if table not in tables:
+                    raise ValueError(f"source has no table {table!r}{nearest(table, tables)}")
+        return value
+
+    @field_validator("prepare")
+    @classmethod
+    def _sql_exists(cls, value: Prepare | None, info: ValidationInfo) -> Prepare | None:
+        if value and value.sql_file:
+            _existing(value.sql_file, info)
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _target_is_named(cls, value: Columns) -> Columns:
+        if not value.target:
+            raise ValueError("target is missing; name the column to predict")
+        return value
+
+    @field_validator("workload")
+    @classmethod
+    def _workload_is_known(cls, value: str) -> str:
+        return value if value in BUILT_IN else _in_module(value, list(BUILT_IN))
+
+    @model_validator(mode="after")
+    def _policy_fits_the_problem(self) -> Self:
+        try:
+            self.policy.metric_for(self.columns.problem)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def parameters(self) -> dict[str, str | int]:
+        """Value by parameter of `continuous_training`: what the file sets, so that all else keeps the package's defaults.
+
+        Raises:
+            InputError: A schema file cannot be read.
+        """
+        sections = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+        schema = self.row_schema
+        return {
+            # Not canonical: the order of tables matters, the first is the main one.
+            "source": self.source if isinstance(self.source, str) else json.dumps(self.source),
+            "model_name": self.name,
+            "store": self.store,
+            "tracking_uri": self.tracking_uri,
+            "as_of": "",
+            "schema": self._embedded(schema)
+            if isinstance(schema, str)
+            else dumps({table: self._embedded(reference) for table, reference in schema.items()}),
+            "workload": self.workload,
+            "trials": self.trials,
+            "seed": self.seed,
+            "device": self.device,
+            **{name: dumps(sections.get(name, {})) for name in _SECTIONS},
+        }
+
+    def recipe(self) -> str:
+        """JSON for `prepare`, a SQL file's text embedded; "" when there is nothing to prepare.
+
+        Raises:
+            InputError: The SQL file cannot be read.
+        """
+        if self.prepare is None:
+            return ""
+        if self.prepare.function:
+            return dumps({"function": self.prepare.function})
+        return dumps({"sql": self._text(self.prepare.sql_file) if self.prepare.sql_file else self.prepare.sql})
+
+    def modules(self) -> list[str]:
+        """The user's modules that steps import: of workload, schemas and prepare."""
+        schemas = [self.row_schema] if isinstance(self.row_schema, str) else list(self.row_schema.values())
+        names = [self.workload, *schemas, self.prepare.function if self.prepare else ""]
+        return list(dict.fromkeys(name.split(":")[0] for name in names if _IN_MODULE.fullmatch(name)))
+
+    def _embedded(self, reference: str) -> str:
+        return reference if not reference or _IN_MODULE.fullmatch(reference) else self._text(reference)
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self._folder / path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}", "check the path in ratchet.yaml") from error
+
+
+def load(path: Path) -> Config:
+    """Read and check a `ratchet.yaml`.
+
+    Raises:
+        InputError: The file cannot be read, or something in it is wrong: every problem is listed with its line.
+    """
+    marked = read_yaml(path)
+    problems = list(marked.problems)
+    # A section whose lines are all commented out is null in YAML.
+    settings = {key: value for key, value in marked.value.items() if value is not None}
+    try:
+        # By way of JSON and strict: `trials: "3"` and `seed: true` are mistakes, lists for tuples are not.
+        config = Config.model_validate_json(json.dumps(settings), strict=True, context={"folder": path.parent})
+        config._folder = path.parent
+    except ValidationError as error:
+        problems += problems_of(error, marked, Config.model_json_schema())
+    if problems:
+        raise InputError("\n".join(f"{path}:{line}: {text}" for line, text in sorted(problems)))
+    return config
+
+
+def _in_module(name: str, others: list[str] | None = None) -> str:
+    if not _IN_MODULE.fullmatch(name):
+        raise ValueError(f"{name!r} is not of the form package.module:name{nearest(name, others or [])}")
+    return name
+
+
+def _existing(path: str, info: ValidationInfo) -> None:
+    file = Path((info.context or {}).get("folder", ""), path)
+    if not file.is_file():
+        near = nearest(path, [entry.name for entry in file.parent.iterdir()]) if file.parent.is_dir() else ""
+        raise ValueError(f"the file {path!r} does not exist{near}")

@@ -1,0 +1,136 @@
+"""`ratchet init`: a commented `ratchet.yaml` and a draft of a schema for a table."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_ratchet.components.gate.policy import DEFAULT_METRIC
+from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.pipelines.config import Config, load
+from kfp_ratchet.pipelines.table_facts import Facts, look_at
+
+CONFIG_FILE, SCHEMA_FILE = "ratchet.yaml", "schema.yaml"
+_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `init` wrote, and what it decided on its own."""
+
+    config: Path
+    schema: Path
+    said: tuple[str, ...]
+    """One sentence for each decision; the same stand in the file as comments."""
+
+    def lines(self) -> Iterator[str]:
+        """What to show in a terminal."""
+        yield f"{self.config} written"
+        yield f"{self.schema} written: a draft; review it"
+        yield from (f"  {sentence}" for sentence in self.said)
+        here = self.config == Path(CONFIG_FILE)
+        yield "next: ratchet run" if here else f"next: ratchet run --config {self.config}"
+
+
+def init(
+    data: Path,
+    target: str,
+    *,
+    time: str = "",
+    id: str = "",
+    name: str = "",
+    folder: Path = Path(),
+    force: bool = False,
+) -> Written:
+    """Write `ratchet.yaml` and `schema.yaml` for a table.
+
+    Args:
+        data: A file or a folder of files of one table.
+        target: The column to predict; the kind of problem is decided from its values.
+        time: The column that says when a row happened; the only date or time column when not given.
+        id: The column that identifies a row; a unique column named like one when not given.
+        name: Name of the model; the data's name when not given.
+        folder: Where to write.
+        force: Replace files that are there.
+
+    Raises:
+        InputError: Files are there already, the data cannot be read, a column does not exist, or nothing can be learnt.
+    """
+    config, schema = folder / CONFIG_FILE, folder / SCHEMA_FILE
+    present = [str(path) for path in (config, schema) if path.exists()]
+    if present and not force:
+        raise InputError(f"{' and '.join(present)} exist already", "use --force to replace them")
+    slug = re.sub(r"[^a-z0-9]+", "-", (name or data.stem).lower()).strip("-")[:50].strip("-") or "model"
+    if name and slug != name:
+        raise InputError(
+            f"name {name!r} has other characters than lower case letters, digits and dashes", f"try {slug}"
+        )
+    facts = look_at(data, target, time, id)
+    texts = {config: _config_text(facts, slug, _source(data, folder)), schema: facts.draft(data.name)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    load(config)
+    return Written(config, schema, tuple(facts.said.values()))
+
+
+def _config_text(facts: Facts, name: str, source: str) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # YAML, not HTML: values are quoted by `text`.
+    environment = Environment(loader=PackageLoader("kfp_ratchet.pipelines", "."), undefined=StrictUndefined)  # noqa: S701
+    about = {field.alias or key: field.description for key, field in Config.model_fields.items()}
+    lowered = _lowered(facts)
+    said = {
+        **facts.said,
+        "policy": "The table is small, so fewer rows than usual suffice; their intervals are wide." if lowered else "",
+    }
+    text = environment.get_template("ratchet.yaml.j2").render(
+        name=name,
+        source=source,
+        schema=SCHEMA_FILE,
+        columns=facts.columns,
+        said=said,
+        about=about,
+        evaluate=facts.evaluate,
+        metric=DEFAULT_METRIC[facts.columns.problem],
+        lowered=lowered,
+        example=_example_feature(facts),
+        text=_quoted,
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _example_feature(facts: Facts) -> str:
+    """A feature to show `slices` and `ignore` with, text if there is one."""
+    features = facts.columns.features(facts.sample.columns)
+    texts = [name for name in features if str(facts.sample.schema[name]) == "String"]
+    return next(iter(texts or features), "column")
+
+
+def _lowered(facts: Facts) -> Mapping[str, int]:
+    """Bounds of the policy that a small table could not meet, lowered so that it can."""
+    policy = Config.model_fields["policy"].default
+    lowered = {}
+    # A hash does not hit the share exactly, hence some room on both sides.
+    if facts.evaluated < policy.min_rows * 1.2:
+        lowered["min_rows"] = max(2, int(facts.evaluated * 0.7))
+    if facts.rarest_evaluated is not None and facts.rarest_evaluated < policy.min_class_rows * 1.5:
+        lowered["min_class_rows"] = max(1, int(facts.rarest_evaluated * 0.5))
+    return lowered
+
+
+def _source(data: Path, folder: Path) -> str:
+    """The data's path as seen from `folder`; an absolute one elsewhere stays as given."""
+    inside = data.resolve().is_relative_to(folder.resolve())
+    return data.as_posix() if data.is_absolute() and not inside else Path(os.path.relpath(data, folder)).as_posix()
+
+
+def _quoted(value: Any) -> str:
+    """A YAML scalar: bare where nobody could misread it, else as JSON."""
+    bare = isinstance(value, str) and re.fullmatch(r"(\.{0,2}/)*[A-Za-z_][\w./-]*", value, re.ASCII)
+    words = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+    return value if bare and value.lower() not in words else json.dumps(value, ensure_ascii=False)

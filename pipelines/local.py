@@ -1,0 +1,55 @@
+"""Run a compiled pipeline on this machine with `kfp.local`; started by `ratchet run` as a process of its own."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Request(BaseModel):
+    """What to run, as `request.json` in the run's folder says it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arguments: dict[str, Any]
+    """Values of pipeline parameters; they replace the defaults in the YAML."""
+    pipeline_root: str
+    cache_root: str
+    """Folder of the step cache; "" runs every step."""
+    package: str = ""
+    """A compiled pipeline to run as it is; "" compiles `continuous_training` with the fields below."""
+    defaults: dict[str, Any] = {}
+    recipe: str = ""
+    model: str = ""
+
+
+def execute(request: Request, folder: Path) -> None:
+    """Compile if asked, then run; what was run is kept as `pipeline.yaml` in `folder`.
+
+    Raises:
+        RuntimeError: A step failed; the run journal says which and why.
+    """
+    from kfp import components, local
+
+    from kfp_ratchet.pipelines.compile import continuous_training_yaml
+
+    text = (
+        Path(request.package).read_text()
+        if request.package
+        else continuous_training_yaml(request.defaults, request.recipe, request.model)
+    )
+    package = folder / "pipeline.yaml"
+    package.write_text(text)
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=request.pipeline_root,
+        enable_caching=bool(request.cache_root),
+        cache_root=request.cache_root or None,
+    )
+    components.load_component_from_file(str(package))(**request.arguments)
+
+
+if __name__ == "__main__":
+    run_folder = Path(sys.argv[1])
+    execute(Request.model_validate_json((run_folder / "request.json").read_text()), run_folder)

@@ -1,0 +1,113 @@
+"""A tiny real MLflow model (y = slope * x), real servers, and whatever is left of them stopped at the end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kfp_ratchet.components.deploy import process
+from kfp_ratchet.components.deploy.local import LocalTarget
+from kfp_ratchet.components.deploy.probe import Probe
+from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.entry import Draft
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.model import Card, model_digest
+from kfp_ratchet.components.shared.store import Store
+
+CODE = """
+import json
+from pathlib import Path
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class Line(PythonModel):
+    def load_context(self, context):
+        self.slope = json.loads(Path(context.artifacts["workload"], "weights.json").read_text())["slope"]
+
+    def predict(self, context, model_input, params=None):
+        return [self.slope * value for value in model_input["x"]]
+
+
+set_model(Line())
+"""
+
+
+@pytest.fixture(scope="session")
+def saved_line(tmp_path_factory):
+    import mlflow.pyfunc
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("line")
+    (folder / "code.py").write_text(CODE)
+    workload = folder / "workload"
+    workload.mkdir()
+    (workload / "weights.json").write_text(json.dumps({"slope": 1.0}))
+    mlflow.pyfunc.save_model(
+        folder / "model",
+        python_model=str(folder / "code.py"),
+        artifacts={"workload": str(workload)},
+        input_example=pd.DataFrame({"x": [1.0, 2.0]}),
+        pip_requirements=[],
+    )
+    card = Card(
+        workload="line:Line",
+        parameters={"slope": 1},
+        columns=Columns(target="y", problem="regression"),
+        features={"x": "Float64"},
+        revision="sha256:r",
+        window={},
+        split_rule="hash",
+        rows=10,
+        seed=0,
+        device="cpu",
+        metrics={"loss": 0.5},
+    )
+    card.write(folder / "model")
+    return folder / "model"
+
+
+class Bench:
+    """One model's ledger and local target, and lines of different slopes to deploy."""
+
+    def __init__(self, folder: Path, saved: Path) -> None:
+        self.folder, self.saved = folder, saved
+        self.store = str(folder / "store")
+        self.ledger = Ledger(Store(self.store), "line")
+        self.serving = Serving(folder=str(folder / "serving"))
+        self.target = LocalTarget(self.serving, "line")
+
+    def model(self, version: str) -> Path:
+        made = self.folder / "models" / version
+        if not made.exists():
+            shutil.copytree(self.saved, made)
+            (made / "artifacts" / "workload" / "weights.json").write_text(json.dumps({"slope": float(version)}))
+        return made
+
+    def fetch(self, version: str):
+        return lambda into: Path(shutil.copytree(self.model(version), into))
+
+    def draft(self, version: str, run: str = "", kind: str = "promote") -> Draft:
+        champion = self.ledger.champion()
+        return Draft(
+            kind=kind,
+            version=version,
+            digest=model_digest(self.model(version)),
+            epoch=champion.epoch if champion else 0,
+            run=run or f"run-{version}",
+        )
+
+    def probe(self, version: str) -> Probe:
+        return Probe(rows={"columns": ["x"], "data": [[1.0], [2.5]]}, scores=[float(version), 2.5 * float(version)])
+
+    def running(self) -> list[int]:
+        return [each.pid for each in process.running(self.target.folder)]
+
+
+@pytest.fixture
+def bench(tmp_path, saved_line):
+    made = Bench(tmp_path, saved_line)
+    yield made
+    process.stop(process.running(tmp_path))

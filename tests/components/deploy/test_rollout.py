@@ -1,0 +1,271 @@
+"""A deploy ends with exactly one live version that the ledger agrees on, wherever it is killed or fails."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from kfp_ratchet.components.deploy import process, rollout
+from kfp_ratchet.components.deploy.live import ensure, live, rollback, stop
+from kfp_ratchet.components.deploy.local import LocalTarget
+from kfp_ratchet.components.deploy.probe import Probe, ask
+from kfp_ratchet.components.deploy.rollout import roll_out
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.ledger import Ledger, StaleEpochError
+
+
+def deploy(bench, version, **overrides):
+    arguments = {"fetch": bench.fetch(version), "probe": bench.probe(version), **overrides}
+    draft = arguments.pop("draft", None) or bench.draft(version)
+    return roll_out(bench.ledger, bench.target, draft, **arguments)
+
+
+def answer(bench):
+    return ask(bench.target.live().url, {"columns": ["x"], "data": [[1.0]]})
+
+
+def assert_live(bench, version):
+    """The ledger, live.json and the only running server name the same version."""
+    there = bench.target.live()
+    champion = bench.ledger.champion()
+    assert (champion.version, there.version, there.committed, there.previous) == (version, version, True, None)
+    assert bench.running() == [there.pid]
+    assert answer(bench) == [float(version)]
+    assert bench.ledger.open_intent() is None and bench.ledger.verify() == []
+
+
+@pytest.mark.slow
+def test_a_second_version_replaces_the_first_and_a_rollback_brings_it_back(bench):
+    first = deploy(bench, "1")
+    assert_live(bench, "1")
+    assert (first.previous_version, first.answered.rows, first.answered.max_difference) == ("", 2, 0.0)
+    deploy(bench, "2")
+    assert_live(bench, "2")
+    entry = rollback(bench.store, "line", "", bench.serving, None, "ann", "wrong")
+    assert (entry.kind, entry.version, entry.by, entry.reason) == ("rollback", "1", "ann", "wrong")
+    assert_live(bench, "1")
+    with pytest.raises(InputError, match="no champion before"):
+        rollback(bench.store, "line", "", bench.serving, None, "ann", "again")
+    with pytest.raises(InputError, match="never champion"):
+        rollback(bench.store, "line", "", bench.serving, "7", "ann", "")
+
+
+@pytest.mark.slow
+def test_wrong_answers_leave_the_old_version_serving_and_say_which_row(bench):
+    deploy(bench, "1")
+    wrong = Probe(rows={"columns": ["x"], "data": [[1.0], [2.5]]}, scores=[2.0, 5.1])
+    with pytest.raises(RatchetError, match=r"answers 5\.0 to row 1 of the probe; the model itself said 5\.1"):
+        deploy(bench, "2", probe=wrong)
+    assert_live(bench, "1")
+    failed = bench.ledger.entries()[-1]
+    assert failed.kind == "deploy-failed" and "row 1" in failed.reason
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_load_is_undone_with_the_end_of_its_log(bench):
+    (bench.model("1") / "MLmodel").write_text("flavors: {}\n")
+    with pytest.raises(RatchetError, match="ended before it answered") as caught:
+        deploy(bench, "1")
+    assert "mlflow" in str(caught.value).lower()
+    assert bench.running() == [] and bench.target.live() is None and bench.ledger.champion() is None
+    assert [entry.kind for entry in bench.ledger.entries()] == ["deploy-started", "deploy-failed"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the deploy runs after it."""
+
+
+POINTS = {
+    "after the intent": (LocalTarget, "stage", "before"),
+    "before the start": (LocalTarget, "launch", "before"),
+    "after the probe": (LocalTarget, "launch", "after"),
+    "after the switch": (LocalTarget, "switch", "after"),
+    "after the commit": (Ledger, "append", "after promote"),
+    "before the old one stops": (LocalTarget, "stop_all_but", "after promote"),
+}
+
+
+def kill_at(monkeypatch, bench, point):
+    owner, name, when = POINTS[point]
+    real = getattr(owner, name)
+
+    def killed(self, *arguments, **keywords):
+        promoted = arguments and getattr(arguments[0], "kind", "") == "promote"
+        committed = bench.ledger.champion() is not None and bench.ledger.champion().version == "2"
+        if when == "before":
+            raise Killed
+        if when == "after promote" and name != "append" and committed:
+            raise Killed
+        result = real(self, *arguments, **keywords)
+        if when == "after" or (name == "append" and promoted):
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        patch.setattr(rollout, "_undo", lambda *_: None)
+        with pytest.raises(Killed):
+            deploy(bench, "2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_a_killed_deploy_is_finished_by_its_retry_and_nothing_is_doubled(bench, monkeypatch, point):
+    deploy(bench, "1")
+    draft = bench.draft("2")
+    kill_at(monkeypatch, bench, point)
+    assert answer(bench) in ([1.0], [2.0])
+    deploy(bench, "2", draft=draft)
+    assert_live(bench, "2")
+    kinds = [entry.kind for entry in bench.ledger.entries()]
+    assert kinds == ["deploy-started", "promote", "deploy-started", "promote"]
+    deploy(bench, "2", draft=draft)
+    assert len(bench.ledger.entries()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["after the probe", "after the switch"])
+def test_a_killed_deploy_that_nobody_retries_is_undone(bench, monkeypatch, point):
+    deploy(bench, "1")
+    kill_at(monkeypatch, bench, point)
+    ensure(bench.store, "line", "", bench.serving)
+    assert bench.running() == [bench.target.live().pid]
+    assert answer(bench) == [1.0] and bench.target.live().version == bench.ledger.champion().version == "1"
+
+
+SUICIDE = """
+import json, os, signal, sys
+from pathlib import Path
+from kfp_ratchet.components.deploy.local import LocalTarget
+from kfp_ratchet.components.deploy.probe import Probe
+from kfp_ratchet.components.deploy.rollout import roll_out
+from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.entry import Draft
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.store import Store
+
+store, serving, draft, probe, model = sys.argv[1:]
+switch = LocalTarget.switch
+
+def then_die(self, live):
+    switch(self, live)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+LocalTarget.switch = then_die
+target = LocalTarget(Serving.model_validate_json(serving), "line")
+draft, probe = Draft.model_validate_json(draft), Probe.model_validate_json(probe)
+def fetch(into):
+    import shutil
+    return Path(shutil.copytree(model, into))
+
+roll_out(Ledger(Store(store), "line"), target, draft, fetch, probe)
+"""
+
+
+@pytest.mark.slow
+def test_after_a_real_kill_another_run_need_not_wait_for_the_lease_on_the_same_machine(bench):
+    arguments = [
+        bench.store,
+        bench.serving.model_dump_json(),
+        bench.draft("1").model_dump_json(),
+        bench.probe("1").model_dump_json(),
+        str(bench.model("1")),
+    ]
+    dead = subprocess.run([sys.executable, "-c", SUICIDE, *arguments])
+    assert dead.returncode == -signal.SIGKILL
+    assert answer(bench) == [1.0] and bench.ledger.champion() is None
+    deploy(bench, "2")
+    assert_live(bench, "2")
+
+
+@pytest.mark.slow
+def test_a_champion_that_moved_during_the_deploy_undoes_the_switch(bench, monkeypatch):
+    deploy(bench, "1")
+    switch = LocalTarget.switch
+
+    def then_another_promotes(self, there):
+        switch(self, there)
+        if there.version == "2" and bench.ledger.champion().version == "1":
+            bench.ledger.append(bench.draft("3", run="elsewhere"))
+
+    monkeypatch.setattr(LocalTarget, "switch", then_another_promotes)
+    with pytest.raises(StaleEpochError, match="version 3 by elsewhere"):
+        deploy(bench, "2")
+    assert answer(bench) == [1.0] and bench.running() == [bench.target.live().pid]
+    assert bench.ledger.champion().version == "3"
+
+
+@pytest.mark.slow
+def test_a_dead_or_stopped_server_is_started_again_from_its_folder(bench):
+    deploy(bench, "1")
+    assert live(bench.serving, "line")[1]
+    assert stop(bench.serving, "line") and bench.running() == []
+    assert not live(bench.serving, "line")[1]
+    there, started = ensure(bench.store, "line", "", bench.serving)
+    assert started and there.version == "1"
+    assert_live(bench, "1")
+    assert ensure(bench.store, "line", "", bench.serving) == (there, False)
+
+
+@pytest.mark.slow
+def test_on_a_fixed_port_the_new_version_answers_at_the_same_address(bench):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    bench.serving = bench.serving.model_copy(update={"port": port})
+    bench.target = LocalTarget(bench.serving, "line")
+    first = deploy(bench, "1").live.url
+    second = deploy(bench, "2").live.url
+    assert first == second == f"http://127.0.0.1:{port}"
+    assert_live(bench, "2")
+
+
+def test_a_port_that_another_program_has_is_named_and_nothing_starts(bench):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(RatchetError, match=rf"port {port} of 127.0.0.1 cannot be used.*serving\.port"):
+            process.start(bench.model("1"), port, bench.folder / "log")
+    assert bench.running() == []
+
+
+def test_a_deploy_under_way_elsewhere_keeps_others_out_and_says_who_holds_it(bench):
+    bench.ledger.append(bench.draft("1", run="other", kind="deploy-started"))
+    with pytest.raises(RatchetError, match="other has been deploying version 1"):
+        deploy(bench, "2")
+    assert len(bench.ledger.entries()) == 1
+
+
+@pytest.mark.slow
+def test_a_deploy_that_died_elsewhere_is_taken_over_after_its_lease(bench, monkeypatch):
+    bench.ledger.append(bench.draft("1", run="dead", kind="deploy-started"))
+    monkeypatch.setattr(rollout, "LEASE", rollout.LEASE * 0)
+    deploy(bench, "2")
+    assert_live(bench, "2")
+
+
+def test_a_second_deploy_on_this_machine_is_told_to_wait(bench):
+    with bench.target.lock(), pytest.raises(RatchetError, match="another deploy of line is under way"):
+        deploy(bench, "1")
+
+
+def test_a_stale_deploy_is_refused_before_anything_starts_and_stays_in_the_history(bench):
+    stale = bench.draft("2")
+    bench.ledger.append(bench.draft("1"))
+    with pytest.raises(StaleEpochError):
+        deploy(bench, "2", draft=stale)
+    assert bench.ledger.entries()[-1].kind == "deploy-failed"
+    assert bench.running() == [] and bench.target.live() is None
+
+
+def test_a_pid_that_was_used_again_is_not_taken_for_the_server():
+    import os
+
+    import psutil
+
+    started = psutil.Process().create_time()
+    assert process.find(os.getpid(), started) is not None
+    assert process.find(os.getpid(), started - 100) is None

@@ -1,0 +1,64 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kfp_ratchet.components.gate import Policy, decide
+from kfp_ratchet.components.gate.slices import holm
+
+ASKED = Policy.parse('{"resamples": 300, "slices": {"margin": 0.1, "min_rows": 100}}')
+
+
+def sliced(pair, bad_rows=0):
+    """A regression pair where the candidate is far better overall, and far worse on the last slice."""
+    evidence, rows = pair.regression(n=640, better=0.2)
+    rows = rows.with_columns(
+        (pl.int_range(pl.len()) // 150).cast(pl.String).alias("slice:carrier"),
+        candidate=pl.when(pl.int_range(pl.len()) < bad_rows)
+        .then(pl.col("label") + 1.5 * (pl.col("champion") - pl.col("label")))
+        .otherwise("candidate"),
+    )
+    return evidence.model_copy(update={"slices": ["carrier"]}), rows
+
+
+def test_a_candidate_that_is_worse_on_one_slice_is_rejected_by_name_though_better_overall(pair):
+    evidence, rows = sliced(pair, bad_rows=100)
+    assert decide(evidence, rows, Policy(resamples=300)).verdict == "promote"
+    decision = decide(evidence, rows, ASKED)
+    assert decision.verdict == "reject"
+    assert "on carrier=0 (150 rows)" in decision.reason
+
+
+def test_slices_too_small_are_named_and_do_not_block(pair):
+    decision = decide(*sliced(pair), ASKED)
+    assert decision.verdict == "promote"
+    said = {check.name: check for check in decision.checks}
+    assert "carrier=4 (40 rows)" in said["slices"].reason
+    assert [name for name in said if name.startswith("slice ")] == [f"slice carrier={i}" for i in range(4)]
+
+
+def test_slices_that_are_asked_for_and_cannot_be_judged_leave_it_open(pair):
+    none_named = decide(*pair.regression(), ASKED)
+    assert (none_named.verdict, "columns.slices" in none_named.reason) == ("inconclusive", True)
+    evidence, rows = sliced(pair)
+    all_small = decide(evidence, rows, Policy.parse('{"resamples": 300, "slices": {"min_rows": 500}}'))
+    assert (all_small.verdict, "too small" in all_small.reason) == ("inconclusive", True)
+
+
+def test_missing_slice_values_are_a_slice_of_their_own(pair):
+    evidence, rows = sliced(pair)
+    rows = rows.with_columns(pl.col("slice:carrier").replace("0", None))
+    assert "slice carrier=(missing)" in {check.name for check in decide(evidence, rows, ASKED).checks}
+
+
+def test_holm_adjusts_as_published():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_no_correction_and_bonferroni_and_keeps_the_order(p):
+    adjusted = np.asarray(holm(p))
+    assert (adjusted >= np.asarray(p)).all()
+    assert (adjusted <= np.minimum(1, np.asarray(p) * len(p))).all()
+    assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()

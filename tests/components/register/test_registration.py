@@ -1,0 +1,117 @@
+"""Whatever the verdict, the candidate is kept once, and the ledger has one entry for what was decided."""
+
+import json
+
+import pytest
+
+from kfp_ratchet.components.register.registration import register_model
+from kfp_ratchet.components.shared.columns import Columns
+from kfp_ratchet.components.shared.decision import Decision, Interval
+from kfp_ratchet.components.shared.entry import Draft
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.journal import read_run
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.model import Card, model_digest
+from kfp_ratchet.components.shared.store import Store
+
+
+@pytest.fixture(scope="module")
+def tracking_uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "artifacts" / "workload").mkdir(parents=True)
+    (folder / "artifacts" / "workload" / "weights.json").write_text("{}")
+    Card(
+        workload="tabular",
+        parameters={"width": 8},
+        columns=Columns(target="y"),
+        features={"x": "Float64"},
+        revision="sha256:r",
+        window={},
+        split_rule="time",
+        rows=90,
+        seed=0,
+        device="cpu",
+        metrics={"loss": 0.5},
+    ).write(folder)
+    return folder
+
+
+@pytest.fixture
+def run_step(tmp_path, model, tracking_uri, request):
+    name = f"m{abs(hash(request.node.name))}"
+
+    def step(run="run-a", epoch=0, **decided):
+        fields = {
+            "verdict": "reject",
+            "reason": "not better",
+            "candidate_digest": model_digest(model),
+            "metric": "roc_auc",
+            "candidate": Interval(value=0.7),
+            "gain": Interval(value=-0.01, low=-0.02, high=0.0),
+            "accepted_rows": 120,
+            "revision": "sha256:r",
+        }
+        path = tmp_path / "decision.json"
+        path.write_text(Decision(**{**fields, **decided}).model_dump_json())
+        return register_model(
+            str(model),
+            f"{tmp_path}/{run}/train/model",
+            str(path),
+            f"{tmp_path}/{run}/gate/decision",
+            name,
+            tracking_uri,
+            str(tmp_path / "store"),
+            epoch,
+            str(tmp_path / run / "register" / "registration"),
+            f"{tmp_path}/{run}/register/registration",
+        )
+
+    step.ledger = Ledger(Store(str(tmp_path / "store")), name)
+    step.details = lambda run="run-a": read_run(Store(str(tmp_path / "store")), run)["register"]
+    return step
+
+
+@pytest.mark.parametrize("verdict", ["reject", "inconclusive"])
+def test_a_step_run_twice_writes_one_version_and_one_entry(run_step, verdict):
+    assert [run_step(verdict=verdict) for _ in range(2)] == ["1", "1"]
+    (entry,) = run_step.ledger.entries()
+    assert (entry.kind, entry.version, entry.rows, entry.run) == (verdict, "1", 120, "run-a")
+    assert (entry.metric.name, entry.metric.gain_low) == ("roc_auc", -0.02)
+    assert entry.decision_digest.startswith("sha256:")
+
+
+def test_a_promoted_candidate_gets_a_version_and_leaves_the_entry_to_deploy(run_step):
+    assert run_step(verdict="promote") == "1"
+    assert run_step.ledger.entries() == []
+    assert run_step.details().details["entry"] is None
+
+
+def test_the_champion_again_makes_no_version_and_needs_no_mlflow(run_step, model, monkeypatch):
+    from kfp_ratchet.components.shared import registry
+
+    run_step.ledger.append(Draft(kind="promote", version="7", digest=model_digest(model), epoch=0, run="old"))
+    monkeypatch.setattr(registry, "register", None)
+    assert run_step(unchanged=True, champion_version="7", epoch=1) == "7"
+    assert [(entry.kind, entry.version) for entry in run_step.ledger.entries()] == [("promote", "7"), ("reject", "7")]
+    assert "is the champion already" in run_step.details().line
+
+
+def test_a_decision_about_another_model_registers_nothing(run_step):
+    with pytest.raises(RatchetError, match="is about model sha256:other"):
+        run_step(candidate_digest="sha256:other")
+    assert run_step.ledger.entries() == []
+
+
+def test_the_journal_has_what_the_report_draws_and_where_the_inputs_came_from(run_step, tmp_path):
+    run_step()
+    record = run_step.details()
+    assert record.details["decision"]["verdict"] == record.details["verdict"] == "reject"
+    assert record.details["card"]["parameters"] == {"width": 8} and record.details["entry"] == 1
+    assert {name: origin.step for name, origin in record.inputs.items()} == {"model": "train", "decision": "gate"}
+    written = json.loads((tmp_path / "run-a" / "register" / "registration").read_text())
+    assert (written["version"], written["entry"]) == ("1", 1)

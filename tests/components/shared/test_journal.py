@@ -1,0 +1,149 @@
+"""The run journal."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
+from kfp_ratchet.components.shared.journal import Origin, journal, read_record, read_run
+from kfp_ratchet.components.shared.store import Store
+
+RUN = "0f9d5f2e-6f0c-4a3e-9a53-3f4f3a1f7c11"
+
+
+@pytest.mark.parametrize(
+    ("uri", "run", "step"),
+    [
+        ("/home/u/.ratchet/runs/flights-20131101/train/model", "flights-20131101", "train"),
+        (".ratchet/runs/flights-20131101/gate/decision", "flights-20131101", "gate"),
+        ("runs/r1/pin/pins", "r1", "pin"),
+        (
+            f"s3://mlpipeline/v2/artifacts/continuous-training/{RUN}/train/8a6f2f5c-1111-4222-8333-944445555666/model",
+            RUN,
+            "train",
+        ),
+        (
+            f"minio://bucket/root/continuous-training/{RUN}/gate/8a6f2f5c-1111-4222-8333-944445555666/decision",
+            RUN,
+            "gate",
+        ),
+        (f"/root/{RUN}/train/model", RUN, "train"),
+    ],
+)
+def test_origin_that_names_the_wrong_run(uri, run, step):
+    assert Origin.of(uri) == Origin(run=run, step=step)
+
+
+@pytest.mark.parametrize("uri", ["", "model", "/model"])
+def test_origin_of_a_path_too_short_for_a_run(uri):
+    assert Origin.of(uri).run == "adhoc"
+
+
+def test_running_step_that_left_no_record(tmp_path):
+    store = Store(str(tmp_path))
+    with journal(str(tmp_path), "/root/r1/train/model", {"dataset": "/root/r0/prepare/rows"}) as step:
+        seen = read_run(store, "r1")["train"]
+        assert seen.state == "running"
+        assert seen.inputs == {"dataset": Origin(run="r0", step="prepare")}
+        step.found("done", rows=3)
+    left = read_run(store, "r1")["train"]
+    assert (left.state, left.line, left.details, left.error) == ("succeeded", "done", {"rows": 3}, None)
+    assert left.started and left.peak_memory_mb > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(RatchetError, "failed"), (InputError, "input"), (BlockedError, "blocked")]
+)
+def test_failure_without_its_remedy(tmp_path, error, kind):
+    with pytest.raises(error), journal(str(tmp_path), "/root/r1/validate/accepted") as step:
+        step.found("looked", failures=[{"column": "a"}])
+        raise error("column 'a' is missing", "add it to the source")
+    left = read_run(Store(str(tmp_path)), "r1")["validate"]
+    assert left.state == "failed"
+    assert left.error is not None
+    assert (left.error.kind, left.error.message, left.error.remedy) == (
+        kind,
+        "column 'a' is missing",
+        "add it to the source",
+    )
+    assert left.error.traceback == "", "a user's error needs none"
+    assert left.details == {"failures": [{"column": "a"}]}, "what was found before counts"
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), SystemExit(1)])
+def test_unexpected_end_without_a_trace(tmp_path, error):
+    with pytest.raises(type(error)), journal(str(tmp_path), "/root/r1/train/model"):
+        raise error
+    left = read_run(Store(str(tmp_path)), "r1")["train"]
+    assert left.error is not None
+    assert left.error.kind == "unexpected"
+    assert type(error).__name__ in left.error.message
+    assert "test_journal" in left.error.traceback
+
+
+def test_known_error_that_hides_its_cause(tmp_path):
+    with pytest.raises(RatchetError), journal(str(tmp_path), "/root/r1/train/model"):
+        try:
+            json.loads("{")
+        except ValueError as cause:
+            raise RatchetError("settings cannot be read") from cause
+    left = read_run(Store(str(tmp_path)), "r1")["train"]
+    assert left.error is not None
+    assert "JSONDecodeError" in left.error.traceback
+
+
+def test_nan_in_the_journal(tmp_path):
+    with journal(str(tmp_path), "/root/r1/train/model") as step:
+        step.found("found", loss=float("nan"), curve=[{"loss": float("inf")}], nested={"a": {"b": float("-inf")}})
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in JSON")
+
+    content = Store(str(tmp_path)).get("runs/r1/steps/train.json")
+    assert content is not None
+    left = json.loads(content, parse_constant=refuse)
+    assert left["details"] == {"loss": None, "curve": [{"loss": None}], "nested": {"a": {"b": None}}}
+
+
+def test_numpy_number_that_fails_a_finished_step(tmp_path):
+    with journal(str(tmp_path), "/root/r1/train/model") as step:
+        step.found("found", rows=np.int64(3), share=np.float32(0.5), flag=np.bool_(True))
+    left = read_run(Store(str(tmp_path)), "r1")["train"]
+    assert left.state == "succeeded"
+    assert left.details == {"rows": 3, "share": 0.5, "flag": True}
+
+
+def test_records_out_of_order(tmp_path):
+    for step in ("pin", "ingest", "deploy", "gate"):
+        with journal(str(tmp_path), f"/root/r1/{step}/out"):
+            pass
+    with journal(str(tmp_path), "/root/r2/pin/out"):
+        pass
+    started = [record.started for record in read_run(Store(str(tmp_path)), "r1").values()]
+    assert started == sorted(started)
+    assert len(started) == 4
+
+
+def test_progress_that_floods_the_store(tmp_path):
+    store = Store(str(tmp_path))
+    with journal(str(tmp_path), "/root/r1/train/model") as step:
+        for epoch in range(100):
+            step.progress(f"epoch {epoch}")
+        record = read_record(store, Origin(run="r1", step="train"))
+        assert record is not None
+        assert record.line != "epoch 99"
+    record = read_record(store, Origin(run="r1", step="train"))
+    assert record is not None
+    assert record.line == "epoch 99"
+
+
+def test_component_used_alone_without_a_store(tmp_path):
+    with journal("", str(tmp_path / "r1" / "train" / "model")) as step:
+        step.found("fine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_record_of_a_step_that_left_none(tmp_path):
+    assert read_record(Store(str(tmp_path)), Origin(run="r1", step="train")) is None
+    assert read_run(Store(str(tmp_path)), "r1") == {}
