@@ -66,14 +66,14 @@ class Subject:
 
 def fit(kind: type[Workload], parameters: Mapping[str, Any], table: Example, context: RecordingContext) -> Workload:
     """Fit a workload on an example."""
-    return kind.fit(table.rows, table.validation, table.columns, parameters, context)
+    return kind.fit(table.rows, table.validation, table.columns, dict(parameters), context)
 
 
 def fit_leaves_its_inputs_alone(subject: Subject) -> None:
     """`fit` and `predict` do not change what they are given."""
     table, parameters = subject.table, dict(subject.parameters)
     before = [frame.clone() for frame in (table.rows, table.validation, table.fresh)]
-    fit(subject.kind, parameters, table, RecordingContext())
+    subject.kind.fit(table.rows, table.validation, table.columns, parameters, RecordingContext())
     subject.model.predict(table.fresh)
     assert parameters == dict(subject.parameters), "fit changed the parameters it was given"
     for name, old, new in zip(

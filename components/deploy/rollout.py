@@ -87,7 +87,11 @@ def deploy_version(
         draft = Draft.of(decided, digest_file(Path(decision)), "promote", version, epoch, run)
         fetch = fetch_from(tracking_uri, model_name, version, draft.digest)
         probe = Probe.read(Path(evidence, "probe.json"))
-        done = roll_out(ledger, LocalTarget(settings, model_name), draft, fetch, probe, step.progress)
+        try:
+            done = roll_out(ledger, LocalTarget(settings, model_name), draft, fetch, probe, step.progress)
+        except RatchetError:
+            project(tracking_uri, ledger)
+            raise
         unprojected = project(tracking_uri, ledger)
         result = {"version": version, "url": done.live.url, "entry": done.entry.number}
         Path(deployment).parent.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,7 @@ def evaluate_models(
                 "pass both from pin, or neither",
             )
         cut = parse_parameter(Window, window, "window")
+        dataset = Dataset.read(dataset_path)
         rows = read_main(dataset_path)
         parts = split(rows, roles, cut)
         candidate = Contender.load("candidate", model_path, roles)
@@ -88,8 +89,8 @@ def evaluate_models(
                 classes=seen.classes,
                 slices=list(roles.slices),
                 rows=seen.table.height,
-                accepted_rows=rows.height,
-                revision=Dataset.read(dataset_path).revision,
+                accepted_rows=dataset.accepted_rows or rows.height,
+                revision=dataset.revision,
                 split_rule=parts.rule,
                 candidate_digest=candidate.digest,
                 champion_version=champion_version,

@@ -80,6 +80,7 @@ def prepare_rows(
             source=dumps({"source": dataset.source, "recipe": source_digest}),
             window=dataset.window,
             tables={MAIN: shape},
+            accepted_rows=dataset.accepted_rows,
         ).write(rows_path)
         step.found(
             f"{shape.rows:,} model rows, {len(shape.columns)} columns by {name}",

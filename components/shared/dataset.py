@@ -31,6 +31,7 @@ class Dataset(BaseModel):
     source: str = Field(description="Where it was read from: a URI, or canonical JSON of URIs by table.")
     window: str = Field(default="", description="The window that rows were restricted to, as canonical JSON.")
     tables: dict[str, Table] = Field(default_factory=dict)
+    accepted_rows: int = Field(default=0, description="Rows of the main table that validation accepted; 0 before it.")
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:

@@ -56,7 +56,7 @@ class Decision(BaseModel):
     margin: float = 0.0
     confidence: float = 0.95
     rows: int = Field(default=0, description="Rows judged on.")
-    accepted_rows: int = Field(default=0, description="All model rows of the revision, training rows included.")
+    accepted_rows: int = Field(default=0, description="Rows of the main table that validation accepted.")
     candidate_digest: str = ""
     champion_version: str = Field(default="", description="Empty for a first model.")
     champion_digest: str = ""

@@ -30,7 +30,7 @@ class Evidence(BaseModel):
     classes: list[str] = Field(default_factory=list, description="Class names in label order; empty for regression.")
     slices: list[str] = Field(default_factory=list, description="Slice columns; in rows.parquet as `slice:<name>`.")
     rows: int
-    accepted_rows: int = Field(description="All model rows of the revision, training rows included.")
+    accepted_rows: int = Field(description="Rows of the main table that validation accepted.")
     revision: str
     split_rule: str = Field(description="In words: which rows train and which judge.")
     candidate_digest: str

@@ -166,7 +166,7 @@ class Ledger:
     def _corrupt(self, problem: str) -> RatchetError:
         return RatchetError(
             f"the ledger at {self._where} is corrupt: {problem}",
-            f"restore that file from a backup; `ratchet ledger verify {self.model}` lists everything that is wrong",
+            "restore that object from a backup or an older version of the bucket; nothing is written until then",
         )
 
     def _length(self) -> int:

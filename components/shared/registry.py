@@ -1,6 +1,7 @@
 """The model registry: versions of a model in MLflow, each found again by run and digest, and aliases made from the ledger."""
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
-from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
 from kfp_ratchet.components.shared.model import model_digest
 
 RUN_TAG = "ratchet.run"
@@ -112,9 +113,10 @@ def project_aliases(tracking_uri: str, name: str, ledger: Ledger) -> dict[str, s
     """
     lineage = ledger.lineage()
     wanted = dict(zip(("champion", "previous"), (entry.version for entry in reversed(lineage)), strict=False))
-    newest = next(iter(ledger.newest()), None)
-    if newest is not None and newest.kind in ("deploy-started", "deploy-failed"):
-        wanted["challenger"] = newest.version
+    since = itertools.takewhile(lambda entry: entry.kind not in MAKES_CHAMPION, ledger.newest())
+    challenger = next((entry for entry in since if entry.kind in ("deploy-started", "deploy-failed")), None)
+    if challenger is not None:
+        wanted["challenger"] = challenger.version
     with _client(tracking_uri) as client:
         there = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
         for alias, version in wanted.items():

@@ -145,7 +145,11 @@ def _cast(series: pl.Series, dtype: str) -> pl.Series:
 def _moments(series: pl.Series, dtype: str) -> pl.Series:
     """Datetimes; with a time zone when training had one, then text without one counts as UTC."""
     if series.dtype == pl.String:
-        series = series.to_frame().select(iso_moments(pl.col(series.name))).to_series()
+        read = series.to_frame().select(iso_moments(pl.col(series.name))).to_series()
+        strange = series.filter(read.is_null() & series.is_not_null())
+        if strange.len():
+            raise pl.exceptions.InvalidOperationError(f"{strange[0]!r} is not an ISO date or time")
+        series = read
     elif isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone:
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     zone = re.search(r"time_zone='([^']+)'", dtype)

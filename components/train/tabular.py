@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -184,7 +185,7 @@ class Tabular:
             spec = Spec.model_validate(json.loads((folder / "spec.json").read_text()))
             network = spec.network()
             network.load_state_dict(load_file(folder / "weights.safetensors"))
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise RatchetError(f"{folder} is not a saved tabular model: {error}", "train it again") from error
         return cls(spec, network)
 

@@ -45,7 +45,7 @@ class Failure:
         what = f"column {self.column!r} of {self.table!r}" if self.column else f"table {self.table!r}"
         if not self.about_rows:
             return f"{what}: {self.reason}"
-        value = next((str(row[self.column]) for row in self.examples if self.column in row), "")
+        value = next((str(row[self.column]) for row in self.examples if row.get(self.column) is not None), "")
         return f"{what}: {self.check} fails for {counted(self.count, 'row')} ({self.share:.2%})" + (
             f", e.g. {value}" if value else ""
         )
@@ -90,8 +90,21 @@ def judge(
         examples: Rows to show a failure.
     """
     parsed, errors = (rows, []) if schema is None else _errors(rows, schema)
-    marks = [*marks, *(_repeated(parsed, schema) if schema is not None else ())]
     found: list[Failure] = []
+    keys = _unique(schema)
+    absent = [name for name in keys if name not in parsed.columns]
+    if absent:
+        found.append(
+            Failure(
+                table,
+                absent[0],
+                "unique",
+                reason=f"it should be unique, and is missing (has: {', '.join(rows.columns)})",
+            )
+        )
+    elif keys:
+        # Without pandera, whose list of all repeated rows takes seconds.
+        marks = [*marks, Mark(", ".join(keys), "unique", parsed.select(keys).is_duplicated())]
     bad = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
     for error in errors:
         mark = _mark(error, rows.height)
@@ -139,12 +152,10 @@ def _errors(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFram
     return parsed, errors
 
 
-def _repeated(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> list[Mark]:
-    """The schema's `unique` columns, found without pandera's list of all repeated rows, which takes seconds."""
-    keys = [schema.unique] if isinstance(schema.unique, str) else list(schema.unique or ())
-    if not keys or not set(keys) <= set(rows.columns):
+def _unique(schema: pa.DataFrameSchema | None) -> list[str]:
+    if schema is None or not schema.unique:
         return []
-    return [Mark(", ".join(keys), "unique", rows.select(keys).is_duplicated())]
+    return [schema.unique] if isinstance(schema.unique, str) else list(schema.unique)
 
 
 def _awaits_coercion(error: SchemaError, schema: pa.DataFrameSchema) -> bool:

@@ -94,7 +94,8 @@ def validate_dataset(
         for name, result in results.items():
             passing = scan_table(dataset_path, name) if result.accepted is None else result.accepted
             written[name] = write_table(passing, accepted_path, name)
-        dataset.model_copy(update={"tables": written}).write(accepted_path)
+        update = {"tables": written, "accepted_rows": written[dataset.main].rows}
+        dataset.model_copy(update=update).write(accepted_path)
 
 
 def _main_marks(rows: pl.DataFrame, roles: Columns, policy: Checks) -> tuple[list[Mark], list[CheckResult]]:
@@ -169,13 +170,15 @@ def _across_rows(
     if policy.rows_ratio:
         results.append(check_rows_ratio(rows.height, baseline_rows, policy.rows_ratio))
     told: dict[str, Any] = {}
-    if policy.leakage is not None:
+    # What `prepare` makes is judged there.
+    if policy.leakage is not None and roles.target in rows.columns:
         found = associations(rows, roles)
         results.append(check_leakage(found, roles.target, policy.leakage))
         told["associations"] = [
             {"feature": one.feature, "measure": one.measure, "value": round(one.value, 6)} for one in found[:10]
         ]
-    results.append(check_overlap(rows, roles, window))
+    if all(role in rows.columns for role in (roles.id, roles.time) if role):
+        results.append(check_overlap(rows, roles, window))
     return results, told
 
 

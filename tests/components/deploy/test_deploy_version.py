@@ -102,3 +102,5 @@ def test_a_version_whose_bytes_changed_since_it_was_judged_never_starts(step, be
     with pytest.raises(RatchetError, match="as the ledger says"):
         step()
     assert bench.running() == [] and bench.ledger.entries()[-1].kind == "deploy-failed"
+    with registry._client(step.tracking_uri) as client:
+        assert list(client.get_registered_model("line").aliases) == ["challenger"]

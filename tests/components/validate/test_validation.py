@@ -162,6 +162,12 @@ def test_unique_together_is_about_rows(step):
     assert (failure["column"], failure["check"], failure["count"]) == ("id, s", "unique", 2)
 
 
+def test_a_missing_unique_column_is_not_passed_over(step):
+    assert "column 'k' of 'rows': it should be unique, and is missing" in step.blocked(
+        rows(), schema={**SCHEMA, "unique": "k"}
+    )
+
+
 def test_repeated_ids_fail_without_being_asked_for(step):
     twice = rows(id=replace(list(range(200)), {0}, 7))
     assert "column 'id' of 'rows': unique fails for 2 rows (1.00%), e.g. 7" in step.blocked(twice)

@@ -1,0 +1,123 @@
+"""The model folder as MLflow loads and serves it."""
+
+import datetime as dt
+import json
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
+
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.model import Card
+from kfp_ratchet.components.train.pyfunc import polars_rows, save_pyfunc
+from kfp_ratchet.components.train.tabular import Tabular
+from kfp_ratchet.testing.rules import RecordingContext
+from kfp_ratchet.testing.tables import example
+
+
+def saved(problem, folder):
+    table = example(problem)
+    model = Tabular.fit(table.rows, table.validation, table.columns, {"epochs": 2}, RecordingContext())
+    model.save(folder / "workload")
+    features = table.columns.features(table.rows.columns)
+    card = Card(
+        workload="tabular",
+        parameters={},
+        columns=table.columns,
+        features={name: str(table.rows.schema[name]) for name in features},
+        classes=model.classes,
+        revision="",
+        window={},
+        split_rule="",
+        rows=1,
+        seed=0,
+        device="cpu",
+    )
+    save_pyfunc(folder / "model", folder / "workload", card, table.rows.select(features).head(3))
+    return mlflow.pyfunc.load_model(str(folder / "model")), model, table
+
+
+@pytest.mark.parametrize("problem", ["binary", "multiclass", "regression"])
+def test_the_served_model_gives_the_scores_of_the_workload(problem, tmp_path):
+    served, model, table = saved(problem, tmp_path)
+    frame = table.fresh.drop(table.columns.target).to_pandas()
+    scores = served.predict(frame)
+    if problem == "multiclass":
+        assert list(scores.columns) == ["blue", "green", "red"]
+    else:
+        assert isinstance(scores, list) and isinstance(scores[0], float)
+    np.testing.assert_allclose(np.asarray(scores), model.predict(table.fresh), rtol=1e-6)
+
+
+def test_rows_as_a_server_parses_them_from_json_score_the_same(tmp_path):
+    served, model, table = saved("binary", tmp_path)
+    features = table.columns.features(table.fresh.columns)
+    for rows in (table.fresh, table.fresh[:1], table.fresh.filter(pl.col("open").is_null())[:1]):
+        records = json.loads(rows.select(features).write_json())
+        body = {"columns": features, "data": [[record[name] for name in features] for record in records]}
+        for payload in ({"dataframe_split": body}, {"dataframe_records": records}):
+            frame = infer_and_parse_data(payload, served.metadata.get_input_schema())
+            np.testing.assert_allclose(served.predict(frame), model.predict(rows), rtol=1e-6)
+
+
+FEATURES = {
+    "whole": "Int64",
+    "real": "Float64",
+    "text": "String",
+    "yes": "Boolean",
+    "day": "Date",
+    "at": "Datetime(time_unit='us', time_zone=None)",
+    "zoned": "Datetime(time_unit='us', time_zone='Europe/Berlin')",
+    "clock": "Time",
+}
+
+
+def test_what_json_cannot_say_is_read_as_what_it_was():
+    frame = pd.DataFrame(
+        {
+            "whole": [1, None],
+            "real": ["1.5", 2],
+            "text": [7, None],
+            "yes": [True, None],
+            "day": ["2024-01-02", None],
+            "at": ["2024-01-02T03:04:05", None],
+            "zoned": ["2024-01-02T03:04:05Z", None],
+            "clock": ["06:00:00", None],
+            "more": [0, 0],
+        }
+    )
+    rows = polars_rows(frame, FEATURES)
+    assert rows["whole"].to_list() == [1, None] and rows.schema["whole"] == pl.Int64
+    assert rows["real"].to_list() == [1.5, 2.0]
+    assert rows["text"].to_list() == ["7", None] or rows["text"].to_list() == ["7.0", None]
+    assert rows["yes"].to_list() == [True, None]
+    assert rows["day"].to_list() == [dt.date(2024, 1, 2), None]
+    assert rows["at"].to_list() == [dt.datetime(2024, 1, 2, 3, 4, 5), None]
+    assert str(rows["zoned"][0]) == "2024-01-02 04:04:05+01:00"
+    assert rows["clock"][0] == dt.time(6)
+    assert "more" not in rows.columns
+
+
+@pytest.mark.parametrize("empty", [None, float("nan"), pd.NA])
+def test_a_row_of_nulls_is_a_row_of_nulls(empty):
+    frame = pd.DataFrame({name: pd.Series([empty], dtype=object) for name in FEATURES})
+    assert all(polars_rows(frame, FEATURES)[name].null_count() == 1 for name in FEATURES)
+
+
+@pytest.mark.parametrize("name", ["whole", "yes", "day", "at"])
+def test_a_value_that_cannot_be_read_names_its_column(name):
+    with pytest.raises(RatchetError, match=f"feature column '{name}' cannot be read as"):
+        polars_rows(pd.DataFrame({name: ["nonsense"]}), {name: FEATURES[name]})
+
+
+def test_a_missing_feature_is_named():
+    with pytest.raises(RatchetError, match=r"feature column 'whole' is missing \(has: real\)"):
+        polars_rows(pd.DataFrame({"real": [1.0]}), FEATURES)
+
+
+def test_a_truth_value_as_number_or_text_is_read():
+    for value in (1, 1.0, "True", "true", True):
+        assert polars_rows(pd.DataFrame({"yes": [value]}), {"yes": "Boolean"})["yes"].item() is True

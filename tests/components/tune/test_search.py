@@ -1,0 +1,165 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.journal import Origin, read_record
+from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.tune.outcome import Outcome
+
+TOYS = Path(__file__).parents[2] / "testing"
+
+
+def drawn(study):
+    return [trial["parameters"] for trial in study["trials"] if "killed" not in trial["error"]]
+
+
+def test_the_defaults_are_tried_first_and_the_best_wins(tune):
+    best, study = tune(trials=6)
+    assert study["trials"][0]["parameters"] == {"shrink": 1.0}
+    complete = [trial for trial in study["trials"] if trial["state"] == "complete"]
+    assert best == min(complete, key=lambda trial: trial["value"])["parameters"]
+    assert len({trial["parameters"]["shrink"] for trial in study["trials"]}) == 6
+
+
+def test_the_journal_and_the_report_say_what_was_found(tune):
+    _, study = tune(trials=6)
+    record = read_record(Store(str(tune.folder / "store")), Origin(run="run", step="tune"))
+    assert record.line == Outcome.model_validate(study).line and record.details == study
+    assert study["importance"] == {"shrink": 1.0} or study["importance"] == {}
+    html = (tune.folder / "run" / "tune" / "report").read_text()
+    assert "<svg" in html and "shrink" in html
+
+
+def test_without_trials_the_fixed_hyperparameters_are_the_answer(tune):
+    best, study = tune(trials=0, parameters='{"shrink":2.0}')
+    assert best == {"shrink": 2.0} and study["trials"] == []
+    record = read_record(Store(str(tune.folder / "store")), Origin(run="run", step="tune"))
+    assert record.line.startswith("not tuned (0 trials): shrink=2.0")
+
+
+def test_fixed_hyperparameters_are_not_searched(tune):
+    space = '{"shrink":{"type":"float","low":1,"high":2},"epochs":{"type":"int","low":1,"high":3}}'
+    best, study = tune(parameters='{"epochs":2}', space=space)
+    assert best["epochs"] == 2 and all(set(trial["parameters"]) == {"shrink"} for trial in study["trials"])
+    with pytest.raises(InputError, match="nothing to tune"):
+        tune(parameters='{"shrink":2.0}')
+
+
+def test_a_longer_study_goes_on_and_repeats_nothing(tune):
+    _, short = tune(trials=3)
+    _, longer = tune(trials=6, name="again")
+    assert longer["trials"][:3] == short["trials"] and len(longer["trials"]) == 6
+    _, same = tune(trials=6, name="third")
+    assert same["trials"] == longer["trials"]
+
+
+def test_a_study_cut_in_two_draws_what_an_uninterrupted_one_does(tune):
+    _, whole = tune(trials=7, store="whole")
+    tune(trials=2)
+    _, halves = tune(trials=7, name="again")
+    assert drawn(halves) == drawn(whole)
+
+
+def test_evaluation_rows_change_nothing(tune, rows):
+    from conftest import write_dataset
+
+    lies = rows.with_columns(late=pl.when(pl.col("row") < 340).then("late").otherwise(~pl.col("late")))
+    write_dataset(lies, tune.folder / "lies")
+    best, study = tune()
+    other, same = tune(dataset="lies", name="again", store="elsewhere")
+    assert best == other and [t["value"] for t in study["trials"]] == [t["value"] for t in same["trials"]]
+
+
+def test_other_rows_are_another_study(tune, rows):
+    from conftest import write_dataset
+
+    write_dataset(rows.with_columns(late=~pl.col("late")), tune.folder / "other")
+    tune(trials=2)
+    tune(trials=2, dataset="other", name="again")
+    keys = Store(str(tune.folder / "store")).keys("studies")
+    assert len({key.split("/")[1] for key in keys}) == 2
+
+
+def test_a_diverged_trial_is_a_failed_trial_and_not_a_failed_step(tune):
+    best, study = tune("toy:SometimesDiverges", trials=6)
+    states = [trial["state"] for trial in study["trials"]]
+    assert "fail" in states and "complete" in states and len(states) == 6
+    assert best["shrink"] <= 1.0
+    failed = next(trial for trial in study["trials"] if trial["state"] == "fail")
+    assert failed["error"] == "the fit diverged; lower shrink"
+
+
+@pytest.mark.parametrize("workload", ["toy:Diverges", "toy:Raises"])
+def test_a_study_without_one_good_trial_fails_with_the_reason(tune, workload):
+    with pytest.raises(RatchetError, match="all 3 trials failed; the last one: .*(loss is nan|KeyError: 'wheels')"):
+        tune(workload, trials=3)
+
+
+def test_an_unknown_hyperparameter_fails_at_once(tune):
+    space = '{"shrnk":{"type":"float","low":1,"high":2}}'
+    with pytest.raises(InputError, match="did you mean 'shrink'"):
+        tune(space=space)
+    with pytest.raises(InputError, match="trials is -1"):
+        tune(trials=-1)
+
+
+def test_bad_trials_are_pruned(tune):
+    space = '{"shrink":{"type":"float","low":0.001,"high":10000,"log":true}}'
+    _, study = tune(trials=14, space=space)
+    pruned = [trial for trial in study["trials"] if trial["state"] == "pruned"]
+    assert pruned and all(trial["value"] is None and trial["epochs"] < 3 for trial in pruned)
+
+
+def run_until(tune, log, dies_at):
+    code = (
+        "import sys; from kfp_ratchet.components.tune.search import tune_workload; a = sys.argv[1:]\n"
+        "tune_workload(*a[:7], 6, 0, 'cpu', *a[7:])"
+    )
+    step = tune.folder / "killed" / "tune"
+    step.mkdir(parents=True, exist_ok=True)
+    arguments = [
+        str(tune.folder / "dataset"),
+        "killed/ingest/dataset",
+        "toy:Killed",
+        '{"target":"late","id":"row","time":"when"}',
+        '{"evaluate":"60h"}',
+        "{}",
+        "{}",
+        str(tune.folder / "store"),
+        str(step / "study"),
+        str(step / "study"),
+        str(step / "report"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(TOYS), "TOY_LOG": str(log), "TOY_DIES_AT": str(dies_at)}
+    return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, check=False).returncode
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_loses_and_repeats_no_finished_trial(tune, tmp_path):
+    log = tmp_path / "fits"
+    assert run_until(tune, log, dies_at=3) == -signal.SIGKILL
+    assert run_until(tune, log, dies_at=5) == -signal.SIGKILL
+    assert run_until(tune, log, dies_at=0) == 0
+    study = Outcome.model_validate_json((tune.folder / "killed" / "tune" / "study").read_text())
+    fits = log.read_text().split()
+    assert fits[2] == fits[3] and fits[4] == fits[5], "the trial that was killed is drawn again"
+    assert len(fits) == 8 and len(set(fits)) == 6
+    killed = [trial for trial in study.trials if "killed" in trial.error]
+    assert len(killed) == 2 and len(study.trials) - len(killed) == 6
+    _, whole = tune(trials=6, store="whole")
+    assert drawn(study.model_dump()) == drawn(whole)
+
+
+def test_tabular_is_tuned(tune):
+    import torch
+
+    threads = torch.get_num_threads()
+    best, study = tune("tabular", trials=2, parameters='{"epochs":2}')
+    torch.set_num_threads(threads)
+    assert best["epochs"] == 2 and study["trials"][0]["parameters"]["learning_rate"] == 0.002
