@@ -225,7 +225,9 @@ class Config(BaseModel):
             InputError: A schema file cannot be read.
         """
         sections = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
-        schema = self.row_schema
+        main = next(iter(self.source)) if isinstance(self.source, dict) else MAIN
+        schemas = self.row_schema if isinstance(self.row_schema, dict) else {main: self.row_schema}
+        embedded = {table: self._embedded(reference) for table, reference in schemas.items() if reference}
         return {
             # Not canonical: the order of tables matters, the first is the main one.
             "source": self.source if isinstance(self.source, str) else json.dumps(self.source),
@@ -233,9 +235,8 @@ class Config(BaseModel):
             "store": self.store,
             "tracking_uri": self.tracking_uri,
             "as_of": "",
-            "schema": self._embedded(schema)
-            if isinstance(schema, str)
-            else dumps({table: self._embedded(reference) for table, reference in schema.items()}),
+            # Never the text itself: KFP writes defaults into comments, which a line break ends.
+            "schema": dumps(embedded) if embedded else "",
             "workload": self.workload,
             "trials": self.trials,
             "seed": self.seed,

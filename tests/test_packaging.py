@@ -26,7 +26,10 @@ def declared() -> dict[str, Path]:
 
 def test_every_folder_with_python_is_declared_and_no_other() -> None:
     present = {
-        path.parent for root in ("components", "pipelines", "testing") for path in (ROOT / root).rglob("*.py") if "__pycache__" not in path.parts
+        path.parent
+        for root in ("components", "pipelines", "testing")
+        for path in (ROOT / root).rglob("*.py")
+        if "__pycache__" not in path.parts
     }
     assert present, "found no Python files: the check looks in the wrong place"
     assert set(declared().values()) == present
@@ -56,6 +59,8 @@ def test_wheel_and_sdist_work_outside_the_checkout(tmp_path: Path) -> None:
         ratchet = python.parent / "ratchet"
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         subprocess.run([ratchet, "--help"], check=True, cwd=tmp_path, capture_output=True, env=environment)
-        subprocess.run([ratchet, "compile", "--out", tmp_path / f"out{number}"], check=True, cwd=tmp_path, env=environment)
+        subprocess.run(
+            [ratchet, "compile", "--out", tmp_path / f"out{number}"], check=True, cwd=tmp_path, env=environment
+        )
         compiled = (tmp_path / f"out{number}" / "continuous_training.yaml").read_bytes()
         assert compiled == (ROOT / "compiled" / "continuous_training.yaml").read_bytes()

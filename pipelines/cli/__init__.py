@@ -4,9 +4,9 @@ Only what is cheap is imported before a command runs, so that help and usage err
 """
 
 import sys
+import traceback
 
 import typer
-from click.exceptions import ClickException
 from rich.console import Console
 
 from kfp_ratchet.components._image import VERSION
@@ -44,22 +44,21 @@ def _main(
 
 
 def main() -> None:
-    """Run the command; an expected error is one sentence and an exit code, a traceback comes only with -v."""
+    """Run the command; an error is one sentence, a remedy and an exit code, a traceback comes only with -v."""
     from kfp_ratchet.components.shared.errors import RatchetError
 
     try:
-        code = app(standalone_mode=False)
-    except RatchetError as error:
+        app()
+    except Exception as error:
         if {"-v", "--verbose"} & set(sys.argv):
-            raise
-        _complain(error.message, error.remedy)
-        code = error.exit_code
-    except ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    sys.exit(code or 0)
+            traceback.print_exc()
+        _complain(
+            error.message if isinstance(error, RatchetError) else f"unexpected {type(error).__name__}: {error}",
+            error.remedy
+            if isinstance(error, RatchetError)
+            else "this is a defect of kfp-ratchet: report it, with what -v prints",
+        )
+        sys.exit(error.exit_code if isinstance(error, RatchetError) else RatchetError.exit_code)
 
 
 def _complain(message: str, remedy: str) -> None:

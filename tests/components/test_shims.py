@@ -61,7 +61,11 @@ def test_the_check_above_sees_a_module_constant() -> None:
 def test_the_logic_a_body_imports_takes_the_arguments_it_is_given(step: str, tmp_path: Path) -> None:
     """The shim and its logic are written apart: a renamed function or a missing argument shows only in a run."""
     tree = ast.parse(shipped_source(step, tmp_path))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kfp_ratchet")]
+    imports = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kfp_ratchet")
+    ]
     assert len(imports) == 1 and len(imports[0].names) == 1
     logic = getattr(importlib.import_module(imports[0].module or ""), imports[0].names[0].name)
     (call,) = [
@@ -69,13 +73,19 @@ def test_the_logic_a_body_imports_takes_the_arguments_it_is_given(step: str, tmp
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == imports[0].names[0].name
     ]
-    inspect.signature(logic).bind(*call.args, **{keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+    inspect.signature(logic).bind(
+        *call.args, **{keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    )
 
 
 @pytest.mark.parametrize("step", ops.NAMES)
 def test_bodies_are_short_and_every_input_is_documented(step: str) -> None:
     component = getattr(ops, step)
-    (function,) = [node for node in ast.walk(ast.parse(inspect.getsource(component.python_func))) if isinstance(node, ast.FunctionDef)]
+    (function,) = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(component.python_func)))
+        if isinstance(node, ast.FunctionDef)
+    ]
     assert len(function.body) <= 3, "a shim is a docstring, one import, one call"
     spec = component.component_spec
     for name, item in (spec.inputs or {}).items():

@@ -44,7 +44,14 @@ TASKS = {
 # Kinds of construct whose behaviour on a real server is recorded; a new one needs a recording first.
 KNOWN_TASK_KEYS = {"cachingOptions", "componentRef", "dependentTasks", "inputs", "taskInfo", "triggerPolicy"}
 KNOWN_TRIGGERS = {"condition", "strategy"}
-KNOWN_INPUTS = {"componentInputParameter", "taskOutputParameter", "runtimeValue", "componentInputArtifact", "taskOutputArtifact", "taskFinalStatus"}
+KNOWN_INPUTS = {
+    "componentInputParameter",
+    "taskOutputParameter",
+    "runtimeValue",
+    "componentInputArtifact",
+    "taskOutputArtifact",
+    "taskFinalStatus",
+}
 
 
 def spec(path: Path) -> dict[str, Any]:
@@ -90,7 +97,9 @@ def test_graph(path: Path) -> None:
     expected = dict(DEPENDENCIES)
     if path.stem == "continuous_training":
         del expected["prepare"]
-        expected = {name: {"validate" if item == "prepare" else item for item in needs} for name, needs in expected.items()}
+        expected = {
+            name: {"validate" if item == "prepare" else item for item in needs} for name, needs in expected.items()
+        }
     inner = pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert {name: set(task.get("dependentTasks", [])) for name, task in inner.items()} == expected
     assert inner["condition-2"]["triggerPolicy"] == {
@@ -146,5 +155,13 @@ def test_nothing_cached_depends_on_the_artifact_of_a_step_that_always_runs() -> 
         uncached = {name for name, (_, cached, _) in TASKS.items() if not cached}
         for name, task in tasks(pipeline).items():
             if TASKS.get(name, ("", False))[1]:
-                producers = {item["taskOutputArtifact"]["producerTask"] for item in task["inputs"]["artifacts"].values() if "taskOutputArtifact" in item} if "artifacts" in task["inputs"] else set()
+                producers = (
+                    {
+                        item["taskOutputArtifact"]["producerTask"]
+                        for item in task["inputs"]["artifacts"].values()
+                        if "taskOutputArtifact" in item
+                    }
+                    if "artifacts" in task["inputs"]
+                    else set()
+                )
                 assert not producers & uncached, name

@@ -247,3 +247,10 @@ def test_reading_a_configuration_imports_nothing_heavy():
     code = f"import sys, kfp_ratchet.pipelines.config; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_parameter_holds_a_line_break(write):
+    """KFP writes defaults into the comments on top of the YAML, which a line break ends: the YAML cannot be read."""
+    write("# a comment\ncolumns:\n  y:\n    dtype: Int64\n", "schema.yaml")
+    config = load(write(SMALLEST + "schema: schema.yaml\n"))
+    assert not [name for name, value in config.parameters().items() if "\n" in str(value)]

@@ -11,10 +11,17 @@ TOYS = str(Path(__file__).parents[2] / "testing")
 sys.path.insert(0, TOYS)
 
 
-def write_dataset(rows, folder):
-    folder.mkdir()
-    Dataset(revision="sha256:abc", source="memory", tables={"rows": write_table(rows, folder, "rows")}).write(folder)
-    return str(folder)
+@pytest.fixture
+def write_dataset():
+    """Write rows as a Dataset into a new folder."""
+
+    def write(rows, folder):
+        folder.mkdir()
+        Dataset(revision="sha256:abc", source="memory", tables={"rows": write_table(rows, folder, "rows")}).write(
+            folder
+        )
+
+    return write
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def rows(table):
 
 
 @pytest.fixture
-def tune(tmp_path, rows, table):
+def tune(tmp_path, rows, table, write_dataset):
     """Tune on the binary example; gives (best, study) as parsed JSON."""
     import json
 

@@ -66,9 +66,7 @@ def test_a_study_cut_in_two_draws_what_an_uninterrupted_one_does(tune):
     assert drawn(halves) == drawn(whole)
 
 
-def test_evaluation_rows_change_nothing(tune, rows):
-    from conftest import write_dataset
-
+def test_evaluation_rows_change_nothing(tune, rows, write_dataset):
     lies = rows.with_columns(late=pl.when(pl.col("row") < 340).then("late").otherwise(~pl.col("late")))
     write_dataset(lies, tune.folder / "lies")
     best, study = tune()
@@ -76,9 +74,7 @@ def test_evaluation_rows_change_nothing(tune, rows):
     assert best == other and [t["value"] for t in study["trials"]] == [t["value"] for t in same["trials"]]
 
 
-def test_other_rows_are_another_study(tune, rows):
-    from conftest import write_dataset
-
+def test_other_rows_are_another_study(tune, rows, write_dataset):
     write_dataset(rows.with_columns(late=~pl.col("late")), tune.folder / "other")
     tune(trials=2)
     tune(trials=2, dataset="other", name="again")
@@ -97,7 +93,7 @@ def test_a_diverged_trial_is_a_failed_trial_and_not_a_failed_step(tune):
 
 @pytest.mark.parametrize("workload", ["toy:Diverges", "toy:Raises"])
 def test_a_study_without_one_good_trial_fails_with_the_reason(tune, workload):
-    with pytest.raises(RatchetError, match="all 3 trials failed; the last one: .*(loss is nan|KeyError: 'wheels')"):
+    with pytest.raises(RatchetError, match=r"all 3 trials failed; the last one: .*(loss is nan|KeyError: 'wheels')"):
         tune(workload, trials=3)
 
 
@@ -136,7 +132,12 @@ def run_until(tune, log, dies_at):
         str(step / "study"),
         str(step / "report"),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(TOYS), "TOY_LOG": str(log), "TOY_DIES_AT": str(dies_at)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(TOYS), os.environ.get("PYTHONPATH", "")]),
+        "TOY_LOG": str(log),
+        "TOY_DIES_AT": str(dies_at),
+    }
     return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, check=False).returncode
 
 

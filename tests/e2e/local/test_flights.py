@@ -29,7 +29,9 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(ROOT / "examples" / "flights", folder, ignore=shutil.ignore_patterns(".ratchet", "data", "__pycache__"))
+        shutil.copytree(
+            ROOT / "examples" / "flights", folder, ignore=shutil.ignore_patterns(".ratchet", "data", "__pycache__")
+        )
 
     def arrive(self, until: str) -> None:
         subprocess.run([sys.executable, self.folder / "feed.py", "--until", until], check=True, capture_output=True)
@@ -43,7 +45,10 @@ class Project:
         return done.returncode, json.loads(done.stdout)
 
     def ledger(self) -> list[tuple[str, str]]:
-        return [(entry.kind, entry.version) for entry in Ledger(Store(str(self.folder / ".ratchet/store")), "flights").entries()]
+        return [
+            (entry.kind, entry.version)
+            for entry in Ledger(Store(str(self.folder / ".ratchet/store")), "flights").entries()
+        ]
 
 
 def made_here(outcome: dict[str, Any]) -> set[str]:
@@ -56,10 +61,26 @@ def ask(endpoint: str) -> list[float]:
         {
             "dataframe_records": [
                 {
-                    "carrier": "UA", "origin": "EWR", "dest": "IAH", "distance": 1400, "scheduled_hour": 17.5, "weekday": 5,
-                    "departures_in_hour": 30, "temp": 40.0, "dewp": 30.0, "humid": 70.0, "wind_dir": 200, "wind_speed": 20.0,
-                    "wind_gust": None, "precip": 0.1, "pressure": None, "visib": 3.0, "plane_age": 12, "manufacturer": "BOEING",
-                    "seats": 149, "engine": "Turbo-fan",
+                    "carrier": "UA",
+                    "origin": "EWR",
+                    "dest": "IAH",
+                    "distance": 1400,
+                    "scheduled_hour": 17.5,
+                    "weekday": 5,
+                    "departures_in_hour": 30,
+                    "temp": 40.0,
+                    "dewp": 30.0,
+                    "humid": 70.0,
+                    "wind_dir": 200,
+                    "wind_speed": 20.0,
+                    "wind_gust": None,
+                    "precip": 0.1,
+                    "pressure": None,
+                    "visib": 3.0,
+                    "plane_age": 12,
+                    "manufacturer": "BOEING",
+                    "seats": 149,
+                    "engine": "Turbo-fan",
                 }
             ]
         }
@@ -80,12 +101,26 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 def test_1_first_model_is_promoted_and_answers(project: Project) -> None:
     code, outcome = project.run("2013-02")
     assert (code, outcome["outcome"]) == (0, "promoted"), outcome["reason"]
-    assert made_here(outcome) == {"pin", "ingest", "validate", "prepare", "tune", "train", "evaluate", "gate", "register", "deploy"}
+    assert made_here(outcome) == {
+        "pin",
+        "ingest",
+        "validate",
+        "prepare",
+        "tune",
+        "train",
+        "evaluate",
+        "gate",
+        "register",
+        "deploy",
+    }
     assert project.ledger() == [("deploy-started", "1"), ("promote", "1")]
     assert Path(outcome["report"]).stat().st_size < 2_000_000
     (probability,) = ask(outcome["endpoint"])
     assert 0 < probability < 1
-    assert json.loads((project.folder / ".ratchet/notifications.jsonl").read_text().splitlines()[-1])["outcome"] == "promoted"
+    assert (
+        json.loads((project.folder / ".ratchet/notifications.jsonl").read_text().splitlines()[-1])["outcome"]
+        == "promoted"
+    )
 
 
 def test_2_unchanged_data_is_rejected_as_unchanged_from_the_cache(project: Project) -> None:
@@ -111,7 +146,10 @@ def test_4_challenger_meets_champion_on_new_data(project: Project) -> None:
     decision = outcome["decision"]
     assert decision["champion_version"] == "1" and decision["rows"] > 5_000
     assert decision["gain"]["low"] <= decision["gain"]["value"] <= decision["gain"]["high"]
-    assert outcome["outcome"] == {"promote": "promoted", "reject": "rejected", "inconclusive": "inconclusive"}[decision["verdict"]]
+    assert (
+        outcome["outcome"]
+        == {"promote": "promoted", "reject": "rejected", "inconclusive": "inconclusive"}[decision["verdict"]]
+    )
     assert code == (4 if decision["verdict"] == "inconclusive" else 0)
     after = json.loads(project.ratchet("model", "live", "--json").stdout)
     assert (after["version"] == before["version"]) == (decision["verdict"] != "promote")
@@ -151,7 +189,9 @@ def test_7_lost_column_is_blocked_and_named(project: Project) -> None:
 
 def test_8_rollback_goes_back_and_serves(project: Project) -> None:
     if len({version for kind, version in project.ledger() if kind == "promote"}) < 2:
-        pytest.skip("the challenger of test 4 was not promoted on this machine's arithmetic, so there is nothing to go back to")
+        pytest.skip(
+            "the challenger of test 4 was not promoted on this machine's arithmetic, so there is nothing to go back to"
+        )
     done = project.ratchet("model", "rollback", "flights", "--reason", "a test", "--by", "tests")
     assert done.returncode == 0, done.stderr
     live = json.loads(project.ratchet("model", "live", "--json").stdout)
