@@ -25,12 +25,8 @@ def declared() -> dict[str, Path]:
 
 
 def test_every_folder_with_python_is_declared_and_no_other() -> None:
-    present = {
-        path.parent
-        for root in ("components", "pipelines", "testing")
-        for path in (ROOT / root).rglob("*.py")
-        if "__pycache__" not in path.parts
-    }
+    found = [path for root in ("components", "pipelines", "testing") for path in (ROOT / root).rglob("*.py")]
+    present = {path.parent for path in found if "__pycache__" not in path.parts}
     assert present, "found no Python files: the check looks in the wrong place"
     assert set(declared().values()) == present
 

@@ -1,5 +1,7 @@
 """What is live on this machine, and the commands about it: look, stop, start again, roll back."""
 
+from pathlib import Path
+
 from kfp_ratchet.components.deploy.local import Live, LocalTarget
 from kfp_ratchet.components.deploy.rollout import Say, fetch_from, is_alive, project, relaunch, roll_out
 from kfp_ratchet.components.deploy.serving import Serving
@@ -13,6 +15,11 @@ def live(serving: Serving, model: str) -> tuple[Live, bool] | None:
     """What is live and whether its server answers; None when nothing ever was live here."""
     there = LocalTarget(serving, model).live()
     return (there, is_alive(there)) if there is not None else None
+
+
+def example(serving: Serving, model: str, version: str) -> Path:
+    """A file to ask a served version with: the body of a POST to its `/invocations`."""
+    return LocalTarget(serving, model).version_folder(version) / "model" / "serving_input_example.json"
 
 
 def stop(serving: Serving, model: str) -> list[int]:

@@ -15,6 +15,8 @@ MISSING, UNSEEN = 0, 1
 """Codes of a null and of a category that training did not know; known categories start at 2."""
 
 _LIMIT = 10.0
+# Squares of what lies between can neither overflow nor vanish.
+_HUGE, _TINY = 1e100, 1e-100
 _CYCLES_DAYS = {"day": 1.0, "week": 7.0, "year": 365.2425}
 _DAY_MICROSECONDS = 86_400e6
 
@@ -154,7 +156,7 @@ def _numbers(rows: pl.DataFrame, kinds: Sequence[tuple[str, Kind]]) -> list[pl.S
                 f"{str(error).splitlines()[0]}",
                 "give it the type it had in training",
             ) from error
-    return [series.set(~series.is_finite(), None) for series in numbers]
+    return [series.set(~series.is_finite(), None).clip(-_HUGE, _HUGE) for series in numbers]
 
 
 def _expressions(rows: pl.DataFrame, name: str, kind: Kind) -> dict[str, pl.Expr]:
@@ -187,7 +189,7 @@ def _scale(values: pl.Series) -> Scale:
     present = values.drop_nulls()
     deviation = float(present.std(ddof=0) or 0.0) if present.len() else 0.0  # type: ignore[arg-type]
     mean = float(present.mean() or 0.0)  # type: ignore[arg-type]
-    constant = deviation <= 1e-12 * max(1.0, abs(mean))
+    constant = deviation <= max(_TINY, 1e-12 * abs(mean))
     return Scale(
         name=values.name, mean=mean, rate=0.0 if constant else 1 / deviation, indicator=values.null_count() > 0
     )

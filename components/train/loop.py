@@ -1,7 +1,8 @@
 """The training loop: AdamW, a warm-up and a cosine, early stopping, checkpoints that resume bit for bit.
 
 The randomness of an epoch (shuffle, dropout) is a function of seed and epoch alone, and the learning rate one of the step, so a
-checkpoint needs neither generator nor scheduler. On a CPU the result depends on the number of threads and on nothing else outside.
+checkpoint needs neither generator nor scheduler. On a CPU nothing from outside matters but the number of threads,
+which may move the last bits of a sum.
 """
 
 import contextlib

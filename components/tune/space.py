@@ -9,9 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from kfp_ratchet.components.shared.errors import InputError
 
 if TYPE_CHECKING:
-    import optuna
-
-if TYPE_CHECKING:
     # The command reads configurations with this module, and optuna takes long to import.
     import optuna
 

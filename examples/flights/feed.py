@@ -51,4 +51,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Let the flights of 2013 arrive.")
     parser.add_argument("--until", default="2013-06", help="last month that has arrived, YYYY-MM")
     arrived = deposit(parser.parse_args().until)
-    print(f"{len(arrived)} months have arrived, {arrived[0]} to {arrived[-1]}, in {DATA.relative_to(HERE.parent.parent)}")
+    print(
+        f"{len(arrived)} months have arrived, {arrived[0]} to {arrived[-1]}, in {DATA.relative_to(HERE.parent.parent)}"
+    )

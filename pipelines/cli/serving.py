@@ -77,14 +77,11 @@ def stop(config: ConfigOption = Path("ratchet.yaml")) -> None:
 
 def how_to_ask(project: "Project") -> str:
     """A `curl` that asks the live model for the example that it was saved with; "" when nothing answers."""
-    from kfp_ratchet.components.deploy.live import live
-    from kfp_ratchet.components.deploy.local import LocalTarget
+    from kfp_ratchet.components.deploy.live import example, live
 
     model = project.config.name
     there = live(project.serving, model)
     if there is None or not there[1]:
         return ""
-    example = (
-        LocalTarget(project.serving, model).version_folder(there[0].version) / "model" / "serving_input_example.json"
-    )
-    return f"curl -s {there[0].url}/invocations -H 'Content-Type: application/json' -d '@{example}'"
+    question = example(project.serving, model, there[0].version)
+    return f"curl -s {there[0].url}/invocations -H 'Content-Type: application/json' -d '@{question}'"

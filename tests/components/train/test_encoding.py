@@ -3,7 +3,7 @@ from datetime import date, datetime, time
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kfp_ratchet.components.shared.errors import RatchetError
@@ -31,6 +31,12 @@ def test_a_column_that_was_constant_in_training_moves_no_score_later():
     encoder = learn(pl.DataFrame({"x": [7.0, 7.0], "nothing": pl.Series([None, None], dtype=pl.Int64)}))
     _, numbers = encoder.encode(pl.DataFrame({"x": [1e9, 7.0], "nothing": [5, None]}))
     assert numbers.tolist() == [[0, 0, 0], [0, 0, 1]]
+
+
+def test_extreme_units_are_numbers_like_any_other():
+    for unit in (1e-30, 1e90):
+        encoder = learn(pl.DataFrame({"x": [0.0, 2 * unit]}))
+        assert encoder.encode(pl.DataFrame({"x": [0.0, unit, 2 * unit]}))[1][:, 0].tolist() == [-1, 0, 1]
 
 
 def test_a_wild_value_is_clipped():
@@ -93,6 +99,7 @@ SCHEMA = {"c": pl.String, "x": pl.Float64, "b": pl.Boolean}
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=12), st.lists(VALUES, min_size=1, max_size=12))
+@example([{"x": -1e294}, {"x": None}], [{"x": 1.7e308}])
 def test_any_rows_are_encoded_in_range_and_one_by_one(training, later):
     encoder = learn(pl.DataFrame(training, schema=SCHEMA))
     rows = pl.DataFrame(later, schema=SCHEMA)
