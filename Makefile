@@ -12,13 +12,14 @@ help: ## list these targets
 
 setup: .venv/installed ## create the environment
 .venv/installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
-	mkdir -p build/typing/kfp_ratchet
-	for part in components pipelines testing; do ln -sfn ../../../$$part build/typing/kfp_ratchet/$$part; done
-	touch $@
+	@echo "creating the environment in .venv (about 6 GB with torch)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@mkdir -p build/typing/kfp_ratchet
+	@for part in components pipelines testing; do ln -sfn ../../../$$part build/typing/kfp_ratchet/$$part; done
+	@touch $@
 
 run: setup ## train on the flights of 2013 up to MONTH, judge, promote, serve: make run MONTH=2013-07
 	@$(BIN)/python examples/flights/feed.py --until $(MONTH)

@@ -1,6 +1,7 @@
 """`ratchet run`: the whole pipeline on this machine."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +95,7 @@ def _tell(console: Console, finished: Any, verbose: bool) -> None:
     """The end of a run: verdict, report, where to look, and how to ask the model that is live."""
     from rich.text import Text
 
-    from kfp_ratchet.pipelines.cli.serving import how_to_ask
+    from kfp_ratchet.pipelines.cli.serving import how_to_ask, shown
 
     view = finished.view
     colour = {"promoted": "green", "rejected": "yellow", "inconclusive": "yellow"}.get(view.outcome, "red")
@@ -104,10 +105,12 @@ def _tell(console: Console, finished: Any, verbose: bool) -> None:
         console.print(Text.assemble(("Remedy", "bold"), "  ", view.remedy), soft_wrap=True)
     if verbose and view.failure and view.failure.traceback:
         console.out(view.failure.traceback)
-    rows = [("Report", str(finished.report) if finished.report else "none was written")]
+    rows = [("Report", shown(finished.report) if finished.report else "none was written")]
     if view.failure:
-        rows.append(("Log", str(finished.folder / "log.txt")))
-    rows.append(("MLflow", f"mlflow ui --backend-store-uri {finished.project.tracking_uri}"))
+        rows.append(("Log", shown(finished.folder / "log.txt")))
+    # The command of this very environment: without an activated one, a bare `mlflow` would be another, or none.
+    mlflow = shown(Path(sys.executable).with_name("mlflow"))
+    rows.append(("MLflow", f"{mlflow} ui --backend-store-uri {finished.project.tracking_uri}"))
     if question := how_to_ask(finished.project):
         rows.append(("Ask it", question))
     for name, value in rows:

@@ -84,4 +84,10 @@ def how_to_ask(project: "Project") -> str:
     if there is None or not there[1]:
         return ""
     question = example(project.serving, model, there[0].version)
-    return f"curl -s {there[0].url}/invocations -H 'Content-Type: application/json' -d '@{question}'"
+    return f"curl -s {there[0].url}/invocations -H 'Content-Type: application/json' -d '@{shown(question)}'"
+
+
+def shown(path: Path) -> str:
+    """A path as a reader in the working directory would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
