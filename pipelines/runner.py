@@ -5,11 +5,12 @@ read from the run journal.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ from kfp_ratchet.pipelines.local import Request
 from kfp_ratchet.pipelines.project import Project
 
 _POLL_SECONDS = 0.15
+_END_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def run(
         raise RatchetError(
             f"the run ended before its first step: {_last_line(folder / 'log.txt')}", f"see {folder / 'log.txt'}"
         )
-    return Finished(RunView.read(store, run_id, project.config.name), project, folder, store)
+    model = str(request.arguments.get("model_name", project.config.name))
+    return Finished(RunView.read(store, run_id, model), project, folder, store)
 
 
 def code_digest(project: Project) -> str:
@@ -173,8 +176,16 @@ def _process(request: Request, folder: Path, project: Path) -> Iterator[subproce
         yield process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, 15)
-            process.wait()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a run and its steps; what they had not yet written is made again by the next run."""
+    for what in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, what)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
 
 
 def _run_id(folder: Path) -> str:

@@ -115,7 +115,7 @@ class Files:
         if self._root.is_file():
             return [self._root]
         if not self._root.exists():
-            raise RatchetError(f"there is no file or folder {self.uri!r}", "check `source`")
+            raise InputError(f"there is no file or folder {self.uri!r}", "check `source`")
         found: list[Path] = []
         for folder, inner, names in os.walk(self._root, onerror=_raise, followlinks=True):
             inner[:] = [name for name in inner if not _hidden(name)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -57,9 +58,10 @@ class Board(AbstractContextManager["Board"]):
                 continue
             self._told.add((step, state))
             record = records.get(step)
-            seconds = f"{record.seconds:6.1f} s" if record else "       "
+            mark, style = _LOOK[state]
             self._console.print(
-                Text.assemble(f"{_LOOK[state][0]} {step:<10}{seconds}  ", _line(state, record)), soft_wrap=True
+                Text.assemble((mark, style), f" {step:<10}{_seconds(record):>8}  ", _line(state, record)),
+                soft_wrap=True,
             )
 
 
@@ -76,6 +78,14 @@ def _line(state: str, record: Record | None) -> str:
     return record.line if record else "unchanged: served from the cache" if state == "cached" else ""
 
 
+def _seconds(record: Record | None) -> str:
+    if record is None:
+        return ""
+    running = record.state == "running"
+    passed = (datetime.now(UTC) - datetime.fromisoformat(record.started)).total_seconds() if running else record.seconds
+    return f"{passed:.1f} s"
+
+
 def _table(states: dict[str, str], records: dict[str, Record]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 1), expand=True)
     table.add_column(width=1)
@@ -85,11 +95,10 @@ def _table(states: dict[str, str], records: dict[str, Record]) -> Table:
     for step, state in states.items():
         mark, style = _LOOK[state]
         record = records.get(step)
-        seconds = f"{record.seconds:.1f} s" if record else ""
         table.add_row(
             Text(mark, style),
             Text(step, style),
-            seconds,
+            _seconds(record),
             Text(_line(state, record), "dim" if state == "cached" else ""),
         )
     return table

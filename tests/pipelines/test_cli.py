@@ -1,0 +1,84 @@
+"""The command as a user types it: exit codes, one-sentence errors, and nothing heavy imported before it is needed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RATCHET = Path(sys.executable).parent / "ratchet"
+CONFIG = "name: mine\nsource: data.csv\nschema: schema.yaml\ncolumns: {target: y, problem: binary, id: id}\n"
+SCHEMA = "schema_type: polars_dataframe\ncolumns:\n  y:\n    dtype: Int64\nstrict: false\n"
+
+
+def ratchet(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([RATCHET, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "ratchet.yaml").write_text(CONFIG)
+    (tmp_path / "schema.yaml").write_text(SCHEMA)
+    return tmp_path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`ratchet --help` answers in a fraction of a second only as long as no command imports its tools at the top."""
+    code = "import sys; from kfp_ratchet.pipelines import cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"kfp", "polars", "pandas", "mlflow", "torch", "pandera", "optuna", "numpy", "obstore", "jinja2"} & set(
+        loaded
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("run", "-c", "nowhere.yaml"), 2, "nowhere.yaml does not exist"),
+        (("run", "-p", "trails=3"), 2, "did you mean 'trials'"),
+        (("run", "-p", "trials=many"), 2, "not a whole number"),
+        (("run", "-p", "trials"), 2, "not NAME=VALUE"),
+        (("run", "continous_training"), 2, "there is no pipeline 'continous_training'"),
+        (("run", "--wat"), 2, "--wat"),
+        (("model", "rollback"), 2, "no champion before"),
+        (("model", "history", "../etc"), 2, "cannot be the name of a model"),
+        (("model", "live"), 1, "nothing is live here"),
+        (("status",), 0, "no champion yet"),
+        (("stop",), 0, "nothing was running"),
+        (("init", "nothing.csv", "--target", "y", "--force"), 2, "nothing.csv"),
+        (("data", "draft-schema", "nothing.csv"), 2, "nothing.csv"),
+    ],
+)
+def test_each_mistake_is_named_with_its_exit_code(
+    project: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    done = ratchet(project, *arguments)
+    assert done.returncode == code, done.stderr
+    assert told in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_without_data_fails_in_its_first_step_and_says_so(project: Path) -> None:
+    done = ratchet(project, "run", "--json")
+    outcome = json.loads(done.stdout)
+    assert done.returncode == outcome["exit_code"] == 2
+    assert "data.csv" in outcome["reason"] and outcome["steps"]["pin"]["state"] == "failed"
+    assert Path(outcome["report"]).exists()
+
+
+def test_compile_check_finds_a_changed_configuration(project: Path) -> None:
+    assert ratchet(project, "compile", "-c", "ratchet.yaml").returncode == 0
+    assert ratchet(project, "compile", "-c", "ratchet.yaml", "--check").returncode == 0
+    (project / "ratchet.yaml").write_text(CONFIG + "seed: 5\n")
+    done = ratchet(project, "compile", "-c", "ratchet.yaml", "--check")
+    assert done.returncode == 1
+    assert "defaultValue: 5.0" in done.stdout
+
+
+def test_draft_schema_never_replaces_a_file(project: Path) -> None:
+    (project / "data.csv").write_text("id,y\n1,0\n2,1\n")
+    assert ratchet(project, "data", "draft-schema", "data.csv", "--out", "drafted.yaml").returncode == 0
+    done = ratchet(project, "data", "draft-schema", "data.csv", "--out", "schema.yaml")
+    assert done.returncode == 2 and "schema.yaml is there already" in done.stderr
+    assert (project / "schema.yaml").read_text() == SCHEMA
