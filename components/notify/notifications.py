@@ -1,14 +1,16 @@
 """What is told about a run's end, and to whom: the section `notifications:` of ratchet.yaml."""
 
 from importlib.util import find_spec
-from typing import Self, get_args
+from typing import Literal, Self, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from kfp_ratchet.components.notify.run_view import Outcome
 from kfp_ratchet.components.shared.credentials import credential_in
 from kfp_ratchet.components.shared.parameters import parse_parameter
+
+Outcome = Literal["promoted", "rejected", "inconclusive", "blocked", "failed", "interrupted"]
+"""How a run can end."""
 
 
 class Notifications(BaseModel):

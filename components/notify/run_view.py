@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kfp_ratchet.components.notify.notifications import Outcome
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Failure, Origin, Record, read_record, read_run
@@ -17,7 +18,6 @@ STEPS = ("pin", "ingest", "validate", "prepare", "tune", "train", "evaluate", "g
 
 NOTIFY = "notify"
 
-Outcome = Literal["promoted", "rejected", "inconclusive", "blocked", "failed", "interrupted"]
 StepState = Literal["succeeded", "failed", "running", "cached", "not needed", "not reached"]
 
 _VERDICTS: Mapping[str, Outcome] = {"reject": "rejected", "inconclusive": "inconclusive"}

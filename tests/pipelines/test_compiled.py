@@ -1,5 +1,7 @@
 """What is uploaded: byte-exact against the code, and exactly the graph, caching and resources that the design says."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,30 @@ def test_nothing_cached_depends_on_the_artifact_of_a_step_that_always_runs() -> 
             taken = task.get("inputs", {}).get("artifacts", {}).values()
             producers = {item["taskOutputArtifact"]["producerTask"] for item in taken if "taskOutputArtifact" in item}
             assert name in uncached or name not in TASKS or not producers & uncached, name
+
+
+def test_compiling_needs_nothing_of_what_the_steps_need() -> None:
+    """The base install is KFP and small libraries; a heavy import in `pipelines/` shows only in a wheel's clean environment."""
+    steps_need = [
+        "apprise",
+        "jinja2",
+        "mlflow",
+        "numpy",
+        "obstore",
+        "optuna",
+        "pandas",
+        "pandera",
+        "polars",
+        "pyarrow",
+        "torch",
+    ]
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({steps_need}))
+import subprocess
+import sys
+from pathlib import Path
+from kfp_ratchet.pipelines.compile import compiled
+compiled([Path({str(CONFIGS[0])!r})])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
