@@ -1,11 +1,10 @@
 """Paired bootstrap: how much a metric, and the gain of one model over another, would vary with other rows.
 
 Each resample draws n of the n rows with replacement and weighs both models' scores with the same counts, so that what is hard for both
-cancels out of the gain (Efron & Tibshirani 1993, ch. 13). Intervals are percentile intervals. In simulations with a known true gain
-(roc_auc, average_precision, log_loss with one overconfident model, f1_macro, rmse with heavy tails; 250 to 1,000 rows) each 95 % end
-missed it in 3 to 8 % of the samples. Basic and normal intervals did worse on skewed log_loss; BCa (DiCiccio & Efron 1996) was better by
-less than a point except for log_loss at 250 rows, and asks for a jackknife over all rows, n more passes. Percentile intervals also
-mirror exactly when the two models are swapped, which makes it a law that a pair and its swap are never both promoted.
+cancels out of the gain (Efron & Tibshirani 1993, ch. 13). Intervals are percentile intervals: where the true gain is known, each 95 % end
+misses it in 4 to 7 % of the samples, basic and normal intervals miss more often on skewed log_loss, and BCa (DiCiccio & Efron 1996), which
+asks for a jackknife over all rows, is better by a point on log_loss and no better elsewhere (benchmarks/gate_interval.py). Percentile
+intervals also mirror exactly when the two models are swapped: it is a law that a pair and its swap are never both promoted.
 """
 
 from collections.abc import Sequence

@@ -214,8 +214,8 @@ def _finish(
         "policy": policy.model_dump(mode="json"),
         **told,
     }
-    main = tables[dataset.main]
-    line = f"{main['accepted']:,} rows accepted, {main['quarantined']:,} quarantined"
+    held = [f"{table['quarantined']:,} of {name}" for name, table in tables.items() if table["quarantined"]]
+    line = f"{tables[dataset.main]['accepted']:,} rows accepted, quarantined: {', '.join(held) or 'none'}"
     step.found(blocked or line, **details)
     Path(report_path).write_text(render(details, blocked, line), encoding="utf-8")
     if blocked:
