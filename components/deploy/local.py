@@ -2,16 +2,21 @@
 
 import contextlib
 import fcntl
+import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, check
 from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
 from kfp_ratchet.components.shared.model import model_digest
@@ -34,6 +39,11 @@ class Live(BaseModel):
     entry: int = Field(description="Ledger entry that shaped this: the fencing token, which never gets smaller.")
     committed: bool = Field(description="Whether the ledger is known to agree.")
     previous: "Live | None" = Field(default=None, description="What to go back to while it does not.")
+
+    @classmethod
+    def of(cls, made: Draft, server: process.Server, **more: Any) -> Self:
+        """A version that a server serves; `more` are the other fields."""
+        return cls(version=made.version, digest=made.digest, **asdict(server), **more)
 
     @property
     def server(self) -> process.Server:
@@ -205,9 +215,6 @@ def _ask_example(url: str, model: Path) -> Answered:
     Raises:
         RatchetError: There is none, or no finite answer to it.
     """
-    import json
-    import math
-
     try:
         rows = json.loads((model / "serving_input_example.json").read_text())["dataframe_split"]
     except (OSError, ValueError, KeyError) as error:

@@ -141,19 +141,7 @@ def roll_out(
             target.stage(draft.version, draft.digest, fetch)
             server, answered, seconds = target.launch(draft.version, probe, say)
             process.open_to_clients(server)
-            target.switch(
-                Live(
-                    version=draft.version,
-                    digest=draft.digest,
-                    url=server.url,
-                    private_url=server.private_url,
-                    pid=server.pid,
-                    started=server.started,
-                    entry=intent.number,
-                    committed=False,
-                    previous=before,
-                )
-            )
+            target.switch(Live.of(draft, server, entry=intent.number, committed=False, previous=before))
             entry = ledger.append(draft.model_copy(update={"intent": intent.number}))
         except BaseException as error:
             _undo(ledger, target, draft, intent, error)
@@ -181,17 +169,8 @@ def relaunch(target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None
     except BaseException:
         target.stop_all_but(there)
         raise
-    live = Live(
-        version=made.version,
-        digest=made.digest,
-        url=server.url,
-        private_url=server.private_url,
-        pid=server.pid,
-        started=server.started,
-        # A failed deploy after the promotion may have left a larger token.
-        entry=max(made.number, there.entry if there else 0),
-        committed=True,
-    )
+    # A failed deploy after the promotion may have left a larger token.
+    live = Live.of(made, server, entry=max(made.number, there.entry if there else 0), committed=True)
     target.switch(live)
     target.stop_all_but(live)
     return live
@@ -249,7 +228,9 @@ def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
             draft.model_copy(update={"kind": "deploy-started", "intent": held.number if held else 0})
         )
     except StaleEpochError as error:
-        ledger.append(draft.model_copy(update={"kind": "deploy-failed", "intent": 0, "reason": error.message}))
+        noted = ledger.find("deploy-failed", draft.run, draft.version, after=draft.epoch)
+        if noted is None or noted.intent:
+            ledger.append(draft.model_copy(update={"kind": "deploy-failed", "intent": 0, "reason": error.message}))
         raise
     target.hold(intent.number)
     return intent

@@ -2,7 +2,7 @@
 
 import math
 import time
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
 from typing import Any
@@ -62,9 +62,9 @@ def probe(model: Contender, rows: pl.DataFrame, scores: Array) -> dict[str, Any]
     picked = spread_out(rows.height, _PROBE_ROWS)
     raw = model.raw(rows)[picked]
     return {
-        "rows": {"columns": raw.columns, "data": [[_cell(cell) for cell in row] for row in raw.iter_rows()]},
+        "rows": {"columns": raw.columns, "data": [[as_json(cell) for cell in row] for row in raw.iter_rows()]},
         "scores": [
-            [_cell(one) for one in row] if isinstance(row, list) else _cell(row) for row in scores[picked].tolist()
+            [as_json(one) for one in row] if isinstance(row, list) else as_json(row) for row in scores[picked].tolist()
         ],
     }
 
@@ -74,8 +74,10 @@ def spread_out(count: int, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
-def _cell(value: Any) -> Any:
-    """A value as JSON can say it: dates and times as ISO text, NaN and infinities as null."""
+def as_json(value: Any) -> Any:
+    """A value as JSON can say it: dates and times as ISO text, lengths of time in seconds, NaN and infinities as null."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, datetime | date | time_of_day):
         return value.isoformat()
     if isinstance(value, Decimal):

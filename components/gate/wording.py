@@ -4,12 +4,12 @@ import math
 
 from kfp_ratchet.components.shared.decision import Check, Interval, Verdict
 
-_WORD: dict[Verdict, str] = {"promote": "Promoted", "reject": "Rejected", "inconclusive": "Inconclusive"}
+WORD: dict[Verdict, str] = {"promote": "Promoted", "reject": "Rejected", "inconclusive": "Inconclusive"}
 
 
 def sentence(verdict: Verdict, reason: str) -> str:
     """The decision's one sentence."""
-    return f"{_WORD[verdict]}: {reason}."
+    return f"{WORD[verdict]}: {reason}."
 
 
 def number(value: float | None, width: float = math.nan) -> str:

@@ -1,50 +1,16 @@
-"""The report's figures, drawn from what the steps found. Each returns trusted HTML, "" when there is nothing to draw."""
+"""The report's figures, drawn from what the steps found; `gate.figures` has the decision's.
+
+Each returns trusted HTML, "" when there is nothing to draw.
+"""
 
 from typing import Any
 
 from kfp_ratchet.components.notify.details import Bin, Importance, Trial, each, numbers
-from kfp_ratchet.components.shared.charts import Row, Series, bars, chosen, intervals, lines
-from kfp_ratchet.components.shared.decision import Check, Decision, Interval
+from kfp_ratchet.components.shared.charts import Row, Series, bars, lines
 
 _MOST_BARS = 20
 _MOST_CURVES = 4
 _MOST_POINTS = 400
-
-
-def comparison(decision: Decision) -> str:
-    """Candidate and the model it was held against, in the metric's unit."""
-    champion = f"champion v{decision.champion_version}" if decision.champion_version else "trivial baseline"
-    rows = [_row("candidate", decision.candidate), _row(champion, decision.champion)]
-    return intervals(decision.metric or "metric", rows, caption=_confidence(decision))
-
-
-def gain(decision: Decision) -> str:
-    """The paired gain, and the margin it has to clear."""
-    other = "champion" if decision.champion_version else "baseline"
-    return intervals(
-        f"Gain over the {other}",
-        [_row("gain", decision.gain)],
-        bound=decision.margin,
-        bound_label=f"margin {chosen(decision.margin)}; the whole interval has to lie to its right",
-        caption="Paired on the same rows; positive is better.",
-    )
-
-
-def slices(checks: list[Check]) -> str:
-    """The gain within each slice, with the bound they share."""
-    bounds = {check.bound for check in checks}
-    bound = bounds.pop() if len(bounds) == 1 else None
-    return intervals(
-        "Gain by slice",
-        [_row(check_name(check), check.observed) for check in checks if check.observed.value is not None],
-        bound=bound,
-        bound_label=f"bound {chosen(bound)}" if bound is not None else "",
-    )
-
-
-def check_name(check: Check) -> str:
-    """A check's name, a slice's without the word that all of them start with."""
-    return check.name.removeprefix("slices").removeprefix("slice").lstrip(" :._") or check.name
 
 
 def curves(train: dict[str, Any]) -> list[str]:
@@ -127,12 +93,3 @@ def calibration(evaluate: dict[str, Any]) -> str:
         "predicted probability",
         "observed share",
     )
-
-
-def _row(label: str, interval: Interval) -> Row:
-    return Row(label, interval.value, interval.low, interval.high)
-
-
-def _confidence(decision: Decision) -> str:
-    rows = f" on {decision.rows:,} rows" if decision.rows else ""
-    return f"With confidence intervals{rows}, the same rows for both."

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from kfp_ratchet.components.gate import figures as gate_figures
 from kfp_ratchet.components.notify import figures, wording
 from kfp_ratchet.components.notify.details import Finding, Rule, TableCount, Trial, each, mapping, numbers
 from kfp_ratchet.components.notify.run_view import RunView
@@ -106,9 +107,9 @@ def _figures(run: RunView) -> dict[str, Any]:
     decision, evaluate, tune = run.decision, run.details("evaluate"), run.details("tune")
     checks = [check for check in decision.checks if check.name.startswith("slice")] if decision else []
     drawn = {
-        "comparison": figures.comparison(decision) if decision else "",
-        "gain": figures.gain(decision) if decision else "",
-        "slices": figures.slices(checks[:_MOST_CHECKS]),
+        "comparison": gate_figures.comparison(decision) if decision else "",
+        "gain": gate_figures.gain(decision) if decision else "",
+        "slices": gate_figures.slices(checks[:_MOST_CHECKS]),
         "history": figures.history(each(Trial, tune.get("trials"))),
         "parameter_importance": figures.parameter_importance(tune),
         "explanation": figures.explanation(evaluate),
@@ -216,7 +217,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": number,
         "chosen": chosen,
-        "check_name": figures.check_name,
+        "check_name": gate_figures.check_name,
         "duration": wording.duration,
         "memory": wording.memory,
         "percent": wording.percent,

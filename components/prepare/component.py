@@ -10,6 +10,7 @@ def prepare(
     dataset: dsl.Input[dsl.Dataset],
     rows: dsl.Output[dsl.Dataset],
     recipe: str,
+    checks: str = "{}",
     columns: str = "{}",
     store: str = "",
 ) -> None:
@@ -20,9 +21,10 @@ def prepare(
         rows: One table of model rows.
         recipe: JSON: {"sql": text} over the tables by name (polars SQL), or {"function": "package.module:name"} that takes a dict of
             lazy frames by table and returns one lazy frame.
+        checks: The checks across rows as JSON; see `Checks`. What `prepare` makes is judged here.
         columns: Roles of columns as JSON; each must exist in the result.
         store: Folder or bucket of the run journal; empty keeps none.
     """
     from kfp_ratchet.components.prepare.recipe import prepare_rows
 
-    prepare_rows(dataset.path, dataset.uri, recipe, columns, store, rows.path, rows.uri)
+    prepare_rows(dataset.path, dataset.uri, recipe, checks, columns, store, rows.path, rows.uri)

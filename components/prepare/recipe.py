@@ -16,9 +16,8 @@ from kfp_ratchet.components.shared.errors import BlockedError, InputError, Ratch
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.split import moments
-from kfp_ratchet.components.validate.checks import check_leakage
-from kfp_ratchet.components.validate.leakage import associations
-from kfp_ratchet.components.validate.settings import LEAKAGE_BOUND
+from kfp_ratchet.components.validate.checks import judge_leakage
+from kfp_ratchet.components.validate.settings import Checks
 
 Tables = Mapping[str, pl.LazyFrame]
 
@@ -46,7 +45,14 @@ class Recipe(BaseModel):
 
 
 def prepare_rows(
-    dataset_path: str, dataset_uri: str, recipe: str, columns: str, store: str, rows_path: str, rows_uri: str
+    dataset_path: str,
+    dataset_uri: str,
+    recipe: str,
+    checks: str,
+    columns: str,
+    store: str,
+    rows_path: str,
+    rows_uri: str,
 ) -> None:
     """Write the model rows, sorted by time then id, as a Dataset of one table.
 
@@ -57,6 +63,7 @@ def prepare_rows(
     """
     with journal(store, rows_uri, inputs={"dataset": dataset_uri}) as step:
         way = parse_parameter(Recipe, recipe, "recipe")
+        policy = parse_parameter(Checks, checks, "checks")
         roles = parse_parameter(Columns, columns, "columns")
         dataset = Dataset.read(dataset_path)
         tables = {name: scan_table(dataset_path, name) for name in dataset.tables}
@@ -72,8 +79,7 @@ def prepare_rows(
             raise kind(f"{name} failed: {type(error).__name__}: {message}", _has(tables)) from error
         step.progress(f"checking {rows.height:,} model rows")
         rows = _checked(rows, roles, name)
-        found = associations(rows, roles)
-        leakage = check_leakage(found, roles.target, LEAKAGE_BOUND)
+        outcomes, found = judge_leakage(rows, roles, policy.leakage)
         shape = write_table(rows, rows_path, MAIN)
         Dataset(
             revision=dataset.revision,
@@ -88,13 +94,12 @@ def prepare_rows(
             rows=shape.rows,
             columns=shape.columns,
             tables={table: known.rows for table, known in dataset.tables.items()},
-            checks=[leakage.plain()],
-            associations=[
-                {"feature": one.feature, "measure": one.measure, "value": round(one.value, 6)} for one in found[:10]
-            ],
+            checks=[outcome.plain() for outcome in outcomes],
+            associations=found,
         )
-        if leakage.outcome == "fail":
-            raise BlockedError(leakage.reason)
+        for outcome in outcomes:
+            if outcome.outcome == "fail":
+                raise BlockedError(outcome.reason)
 
 
 def _from_sql(sql: str) -> tuple[str, Callable[[Tables], object], str]:

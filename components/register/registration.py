@@ -1,10 +1,10 @@
 """Keep a candidate in the registry, and what was decided about it in the ledger."""
 
 import json
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
+from kfp_ratchet.components._image import VERSION
 from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.entry import Draft, Entry, Kind
@@ -56,7 +56,8 @@ def register_model(
     with journal(store, registration_uri, inputs={"model": model_uri, "decision": decision_uri}) as step:
         decided, card = Decision.read(decision), Card.read(model)
         digest = model_digest(model)
-        if decided.candidate_digest != digest:
+        # A decision on evidence that cannot be read names no model; it is no promotion either.
+        if decided.candidate_digest != digest and (decided.candidate_digest or decided.verdict == "promote"):
             raise RatchetError(
                 f"the decision {decision_uri} is about model {decided.candidate_digest or '(none)'}, but {model_uri} is {digest}",
                 "pass the model that evaluate scored",
@@ -83,7 +84,9 @@ def register_model(
         if decided.verdict != "promote":
             kind: Kind = decided.verdict
             entry = ledger.find(kind, run, version, after=epoch) or ledger.append(
-                Draft.of(decided, digest_file(Path(decision)), kind, version, epoch, run)
+                Draft.of(decided, digest_file(Path(decision)), kind, version, epoch, run).model_copy(
+                    update={"digest": digest}
+                )
             )
         result = {
             "version": version,
@@ -112,7 +115,7 @@ def _tags(decided: Decision, decision_digest: str, run: str) -> dict[str, str]:
         "ratchet.decision_digest": decision_digest,
         "ratchet.evidence_digest": decided.evidence_digest,
         "ratchet.policy_digest": decided.policy_digest,
-        "ratchet.package": package_version("kfp-ratchet"),
+        "ratchet.package": VERSION,
     }
     return {key: value[:_TAG_LENGTH] for key, value in tags.items() if value}
 

@@ -30,12 +30,7 @@ def digest_file(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def digest_folder(folder: Path, ignore: frozenset[str] = frozenset()) -> str:
-    """Digest of the relative names and bytes of all files below `folder`, whatever their order on disk.
-
-    Args:
-        folder: Where to look.
-        ignore: Relative POSIX paths to leave out.
-    """
+def digest_folder(folder: Path) -> str:
+    """Digest of the relative names and bytes of all files below `folder`, whatever their order on disk."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return digest(dumps({name: digest_file(path) for name, path in files.items() if name not in ignore}))
+    return digest(dumps({name: digest_file(path) for name, path in files.items()}))

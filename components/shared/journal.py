@@ -40,7 +40,8 @@ class Origin(BaseModel):
 
         Locally an output lies at `<root>/<run>/<step>/<output>`; on a cluster at `<root>/<pipeline>/<run>/<step>/<uuid>/<output>`.
         """
-        parts = PurePosixPath(uri).parts
+        # A pipeline root may carry settings of its bucket, as in s3://bucket/root?endpoint=https://...
+        parts = PurePosixPath(uri.partition("?")[0] if "://" in uri else uri).parts
         parts = parts[:-2] if len(parts) > 2 and _UUID.fullmatch(parts[-2]) else parts[:-1]
         if len(parts) < 2:
             return cls(run="adhoc", step=parts[-1] if parts else "step")
@@ -82,10 +83,11 @@ class Step:
         self._written = 0.0
 
     def progress(self, line: str) -> None:
-        """Say what the step is doing; written at most four times a second."""
+        """Say what the step is doing; written at most four times a second. A store that is away for a while fails nothing."""
         self.record.line = line
         if time.monotonic() - self._written >= _PROGRESS_SECONDS:
-            self.write()
+            with contextlib.suppress(RatchetError):
+                self.write()
 
     def found(self, line: str, **details: Any) -> None:
         """Say what the step found: one line for people, `details` (plain JSON values) for the report."""
@@ -137,7 +139,9 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
             traceback="" if known and error.__cause__ is None else traceback.format_exc(),
         )
         record.line = record.error.message
-        step.write()
+        # What went wrong is worth more than that it could not be written down.
+        with contextlib.suppress(RatchetError):
+            step.write()
         raise
     record.state = "succeeded"
     step.write()

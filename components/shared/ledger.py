@@ -95,7 +95,9 @@ class Ledger:
 
     def accepted_rows(self, other_than: str) -> int:
         """Accepted rows of the last judged revision other than this one, 0 if there is none."""
-        return next((entry.rows for entry in self.newest() if entry.kind in JUDGED and entry.revision != other_than), 0)
+        judged = (entry for entry in self.newest() if entry.kind in JUDGED and entry.revision != other_than)
+        # An entry about evidence that could not be read knows no rows.
+        return next((entry.rows for entry in judged if entry.rows), 0)
 
     def find(self, kind: Kind, run: str, version: str, after: int = 0) -> Entry | None:
         """The entry that this run has already written about this version, None if it has not.

@@ -153,7 +153,7 @@ def _client(tracking_uri: str) -> Iterator[Any]:
             database.parent.mkdir(parents=True, exist_ok=True)
         yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     except (MlflowException, OSError) as error:
-        reason = masked(str(error)).splitlines()[0][:500]
+        reason = (masked(str(error)).strip() or type(error).__name__).splitlines()[0][:500]
         raise RatchetError(
             f"MLflow at {masked(tracking_uri)} failed: {reason}",
             "check tracking_uri, that the server runs and that you may write to it; then run this step again",

@@ -48,14 +48,17 @@ def exclusive_end(text: str) -> datetime:
         ValueError: `text` is none of them.
     """
     try:
-        if re.fullmatch(r"\d{4}-\d{2}", text):
-            return (datetime.fromisoformat(f"{text}-01") + timedelta(days=31)).replace(day=1)
-        moment = datetime.fromisoformat(text)
+        # Python reads more forms (20130630, 2013-W26), whose length in days their text does not tell.
+        form = re.fullmatch(r"\d{4}-\d{2}(-\d{2})?([T ].+)?", text)
+        if form is None or (form[2] and not form[1]):
+            raise ValueError
+        moment = datetime.fromisoformat(text if form[1] else f"{text}-01")
     except ValueError:
         raise ValueError(
             f"{text!r} is not an ISO month, date or time; write e.g. 2013-06, 2013-06-30 or 2013-06-30T12:00:00"
         ) from None
+    if not form[1]:
+        return (moment + timedelta(days=31)).replace(day=1)
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
-    is_date = len(text) == len("2013-06-30")
-    return moment + (timedelta(days=1) if is_date else timedelta(microseconds=1))
+    return moment + (timedelta(microseconds=1) if form[2] else timedelta(days=1))

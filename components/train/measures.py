@@ -1,33 +1,27 @@
-"""A few measures of scores on the early-stopping tail, to follow a fit by; the gate has its own."""
+"""A few measures of scores on the early-stopping tail, to follow a fit by, in the gate's own arithmetic."""
 
+import math
 from typing import Any
 
 import numpy as np
 
+from kfp_ratchet.components.gate import metrics
 from kfp_ratchet.components.shared.columns import Problem
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def auc(label: Array, score: Array) -> float | None:
-    """Area under the ROC curve by average ranks (Mann-Whitney U); None when only one class is there."""
-    positives = int((label == 1).sum())
-    negatives = label.size - positives
-    if not positives or not negatives:
-        return None
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    above = ranks[label == 1].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
+    """Area under the ROC curve; None when only one class is there."""
+    value = metrics.score("roc_auc", label, score, np.ones(label.size))
+    return value if math.isfinite(value) else None
 
 
 def loss(problem: Problem, label: Array, score: Array, weight: Array) -> float:
     """Weighted mean log loss, or mean squared error for regression."""
     if problem == "regression":
         return float(np.average((label - score) ** 2, weights=weight))
-    index = label.astype(int)
-    chosen = np.where(index == 1, score, 1 - score) if problem == "binary" else score[np.arange(index.size), index]
-    return float(np.average(-np.log(np.clip(chosen, 1e-15, 1.0)), weights=weight))
+    return metrics.score("log_loss", label, score, weight)
 
 
 def score(problem: Problem, label: Array, prediction: Array) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow.pyfunc
 import pandas as pd
 import polars as pl
+import polars.selectors as cs
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, Schema
@@ -94,11 +95,21 @@ def save_pyfunc(folder: str | Path, saved: Path, card: Card, example: pl.DataFra
         folder,
         python_model=str(Path(__file__).with_name("served.py")),
         artifacts={"workload": str(saved)},
-        input_example=example.to_pandas(),
+        input_example=_sayable(example).to_pandas(),
         signature=signature(card.features, card.classes, card.columns.problem),
         pip_requirements=[f"kfp-ratchet[train]=={VERSION}"],
     )
     card.write(folder)
+
+
+def _sayable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with values that JSON and MLflow's schema know; `polars_rows` reads them back. MLflow writes a missing time as "NaT"."""
+    return rows.with_columns(
+        cs.datetime().dt.to_string("iso:strict"),
+        cs.duration().dt.total_microseconds() / 1e6,
+        cs.decimal().cast(pl.Float64),
+        cs.by_dtype(pl.Date, pl.Time, pl.Categorical, pl.Enum).cast(pl.String),
+    )
 
 
 def _series(values: pd.Series, name: str, dtype: str) -> pl.Series:

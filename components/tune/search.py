@@ -108,14 +108,14 @@ def _search(
     def fit(parameters: Mapping[str, Any], context: TrialContext) -> None:
         fit_named(kind, workload, data, parameters, context)
 
-    run_trials(study, space, fixed, fit, trials, seed, place, step.progress)
+    ended = run_trials(study, space, fixed, fit, trials, seed, place, step.progress)
     return Outcome(
         workload=workload,
-        best={**study.best_params, **fixed},
+        best={**ended.best_params, **fixed},
         fixed=dict(fixed),
-        value=study.best_value,
-        trials=[_trial(trial) for trial in study.trials],
-        importance=importance(study),
+        value=ended.best_value,
+        trials=[_trial(trial) for trial in ended.trials],
+        importance=importance(ended),
     )
 
 

@@ -73,6 +73,16 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in ends if trial.state != TrialState.FAIL or _ERROR in trial.user_attrs]
 
 
+def first(study: optuna.Study, trials: int) -> optuna.Study:
+    """The study as it stood after so many finished trials: what it found must not depend on how far another run has taken it."""
+    last = finished(study)[:trials][-1].number
+    seen = optuna.create_study()
+    seen.add_trials(
+        [trial for trial in study.get_trials() if trial.number <= last and trial.state != TrialState.RUNNING]
+    )
+    return seen
+
+
 def run_trials(
     study: optuna.Study,
     space: SearchSpace,
@@ -82,7 +92,7 @@ def run_trials(
     seed: int,
     device: str,
     progress: Callable[[str], None],
-) -> None:
+) -> optuna.Study:
     """Run trials until the study has `trials` finished ones.
 
     Args:
@@ -94,6 +104,9 @@ def run_trials(
         seed: Seed of sampler and fits.
         device: Resolved device.
         progress: Takes a progress line.
+
+    Returns:
+        The study after that many.
 
     Raises:
         InputError: From a fit: a hyperparameter that no trial can have.
@@ -111,11 +124,13 @@ def run_trials(
             # Another run of the same study took this trial for a dead one; its next trial draws the same again.
             continue
         progress(standing(study, trials))
-    if not any(trial.state == TrialState.COMPLETE for trial in finished(study)):
-        last = finished(study)[-1].user_attrs.get(_ERROR, "pruned")
+    ended = first(study, trials)
+    if not any(trial.state == TrialState.COMPLETE for trial in ended.trials):
+        last = finished(ended)[-1].user_attrs.get(_ERROR, "pruned")
         raise RatchetError(
             f"all {trials} trials failed; the last one: {last}", "narrow search_space or fix the workload"
         )
+    return ended
 
 
 def standing(study: optuna.Study, trials: int) -> str:

@@ -11,7 +11,7 @@ from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.split import length, moments, split
 from kfp_ratchet.components.shared.window import Window, exclusive_end
-from kfp_ratchet.components.validate.leakage import Association
+from kfp_ratchet.components.validate.leakage import Association, associations
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,17 @@ def check_rows_ratio(rows: int, baseline_rows: int, ratio: tuple[float, float]) 
         "pass" if least <= rows <= most else "fail",
         f"{rows:,} rows after {baseline_rows:,} in the last accepted revision; {least:,} to {most:,} are allowed",
     )
+
+
+def judge_leakage(
+    rows: pl.DataFrame, roles: Columns, bound: float | None
+) -> tuple[list[CheckResult], list[dict[str, Any]]]:
+    """Whether a feature alone tells the target, and how closely each of the ten closest does; nothing without a bound."""
+    if bound is None:
+        return [], []
+    found = associations(rows, roles)
+    told = [{"feature": one.feature, "measure": one.measure, "value": round(one.value, 6)} for one in found[:10]]
+    return [check_leakage(found, roles.target, bound)], told
 
 
 def check_leakage(found: list[Association], target: str, bound: float) -> CheckResult:

@@ -4,9 +4,6 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LEAKAGE_BOUND = 0.999
-"""More than this of one feature is the target itself, in all but name."""
-
 
 class Checks(BaseModel):
     """What to do with rows that fail, and what must hold across rows."""
@@ -35,7 +32,7 @@ class Checks(BaseModel):
         description="Least and most rows, as multiples of the last accepted revision's, e.g. [0.5, 2.0].",
     )
     leakage: float | None = Field(
-        default=LEAKAGE_BOUND,
+        default=0.999,
         gt=0.5,
         le=1,
         description="Most that one feature alone may tell of the target (AUC, or |Spearman| for regression); null for any.",

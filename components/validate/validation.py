@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from kfp_ratchet.components.shared.window import Window
 from kfp_ratchet.components.validate.checks import (
     CheckResult,
     check_age,
-    check_leakage,
     check_overlap,
     check_rows_ratio,
+    judge_leakage,
 )
 from kfp_ratchet.components.validate.failures import Failure, Mark, judge
-from kfp_ratchet.components.validate.leakage import associations
 from kfp_ratchet.components.validate.report import render
 from kfp_ratchet.components.validate.schema import parse_schemas
 from kfp_ratchet.components.validate.settings import Checks
 
 _TOLD = 3
+_LOCAL_TIME = timedelta(days=1)
+"""Times without a zone may be local ones, up to 14 hours ahead of UTC."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def validate_dataset(
                 continue
             rows = scan_table(dataset_path, name).collect()
             is_main = name == dataset.main
-            marks, missing = _main_marks(rows, roles, policy) if is_main else ([], [])
+            marks, missing = _main_marks(rows, roles, span, policy) if is_main else ([], [])
             outcomes += missing
             shown = [column for column in (roles.id, roles.time) if column]
             results[name] = _judged(rows, schemas.get(name), name, marks, shown, policy)
@@ -98,13 +100,19 @@ def validate_dataset(
         dataset.model_copy(update=update).write(accepted_path)
 
 
-def _main_marks(rows: pl.DataFrame, roles: Columns, policy: Checks) -> tuple[list[Mark], list[CheckResult]]:
+def _main_marks(
+    rows: pl.DataFrame, roles: Columns, span: Window, policy: Checks
+) -> tuple[list[Mark], list[CheckResult]]:
     """Rows of the main table that fail what its roles ask, and what could not be asked."""
     marks: list[Mark] = []
     missing: list[CheckResult] = []
     if roles.time in rows.columns and rows.schema[roles.time] == pl.String:
         unreadable = pl.col(roles.time).is_not_null() & moments(rows, roles.time).is_null()
         marks.append(Mark(roles.time, "is an ISO date or time", rows.select(unreadable).to_series()))
+    if roles.time in rows.columns and not span.end:
+        # One of them would move the window past all real rows. What once was not in the future never is: the step stays cacheable.
+        future = (moments(rows, roles.time) > datetime.now(UTC).replace(tzinfo=None) + _LOCAL_TIME).fill_null(False)
+        marks.append(Mark(roles.time, "is not in the future", rows.select(future).to_series()))
     given = policy.unique is not None
     keys = list(policy.unique or ()) if given else [name for name in [roles.id] if name in rows.columns]
     absent = [name for name in keys if name not in rows.columns]
@@ -171,12 +179,10 @@ def _across_rows(
         results.append(check_rows_ratio(rows.height, baseline_rows, policy.rows_ratio))
     told: dict[str, Any] = {}
     # What `prepare` makes is judged there.
-    if policy.leakage is not None and roles.target in rows.columns:
-        found = associations(rows, roles)
-        results.append(check_leakage(found, roles.target, policy.leakage))
-        told["associations"] = [
-            {"feature": one.feature, "measure": one.measure, "value": round(one.value, 6)} for one in found[:10]
-        ]
+    if roles.target in rows.columns:
+        leaks, associated = judge_leakage(rows, roles, policy.leakage)
+        results += leaks
+        told["associations"] = associated
     if all(role in rows.columns for role in (roles.id, roles.time) if role):
         results.append(check_overlap(rows, roles, window))
     return results, told

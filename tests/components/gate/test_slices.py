@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_ratchet.components.gate import Policy, decide
+from kfp_ratchet.components.gate import Policy, decide, figures
 from kfp_ratchet.components.gate.slices import holm
 
 ASKED = Policy.parse('{"resamples": 300, "slices": {"margin": 0.1, "min_rows": 100}}')
@@ -36,6 +36,12 @@ def test_slices_too_small_are_named_and_do_not_block(pair):
     said = {check.name: check for check in decision.checks}
     assert "carrier=4 (40 rows)" in said["slices"].reason
     assert [name for name in said if name.startswith("slice ")] == [f"slice carrier={i}" for i in range(4)]
+
+
+def test_the_tolerated_loss_is_drawn_though_a_slice_is_too_small(pair):
+    checks = [check for check in decide(*sliced(pair), ASKED).checks if check.name.startswith("slice")]
+    assert {check.bound for check in checks} == {-0.1, None}
+    assert 'class="bound"' in figures.slices(checks)
 
 
 def test_slices_that_are_asked_for_and_cannot_be_judged_leave_it_open(pair):

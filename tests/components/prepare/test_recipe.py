@@ -28,11 +28,11 @@ SQL = "SELECT f.*, a.height, delay >= 30 AS late FROM flights f JOIN airports a 
 
 @pytest.fixture
 def prepare(tmp_path):
-    def run(recipe, columns=ROLES, airports=AIRPORTS):
+    def run(recipe, columns=ROLES, airports=AIRPORTS, checks="{}"):
         raw, out = (str(tmp_path / "run-1" / step) for step in ("validate/accepted", "prepare/rows"))
         tables = {name: write_table(table, raw, name) for name, table in (("flights", FLIGHTS), ("airports", airports))}
         Dataset(revision="sha256:1", source="x", window="{}", tables=tables).write(raw)
-        prepare_rows(raw, raw, json.dumps(recipe), json.dumps(columns), str(tmp_path / "store"), out, out)
+        prepare_rows(raw, raw, json.dumps(recipe), checks, json.dumps(columns), str(tmp_path / "store"), out, out)
         return Dataset.read(out), read_main(out)
 
     return run
@@ -141,3 +141,11 @@ def test_the_result_is_the_same_bytes_every_time(prepare, theirs):
     )
     columns = {"time": "at", "target": "late", "ignore": ["delay"]}
     assert prepare(recipe, columns=columns)[1].equals(prepare(recipe, columns=columns)[1])
+
+
+def test_the_bound_of_leakage_is_the_users(prepare):
+    """The step once took its own: `leakage: null` in ratchet.yaml did not switch the check off."""
+    telling = {"sql": SQL.replace("f.*", "f.*, f.delay AS known")}
+    with pytest.raises(BlockedError, match="known"):
+        prepare(telling)
+    prepare(telling, checks='{"leakage": null}')

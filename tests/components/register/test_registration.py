@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from kfp_ratchet.components.gate.decision import unverifiable
+from kfp_ratchet.components.gate.policy import Policy
 from kfp_ratchet.components.register.registration import register_model
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.decision import Decision, Interval
@@ -105,6 +107,15 @@ def test_a_decision_about_another_model_registers_nothing(run_step):
     with pytest.raises(RatchetError, match="is about model sha256:other"):
         run_step(candidate_digest="sha256:other")
     assert run_step.ledger.entries() == []
+
+
+def test_a_candidate_whose_evidence_cannot_be_read_is_kept_as_inconclusive(run_step, model, tmp_path):
+    blind = json.loads(unverifiable(Policy(), "rows.parquet is not what evidence.json speaks of").model_dump_json())
+    assert run_step(**blind) == "1"
+    (entry,) = run_step.ledger.entries()
+    assert (entry.kind, entry.version, entry.digest) == ("inconclusive", "1", model_digest(model))
+    with pytest.raises(RatchetError, match=r"is about model \(none\)"):
+        run_step(run="run-b", verdict="promote", candidate_digest="")
 
 
 def test_the_journal_has_what_the_report_draws_and_where_the_inputs_came_from(run_step, tmp_path):

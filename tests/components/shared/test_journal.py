@@ -29,6 +29,12 @@ RUN = "0f9d5f2e-6f0c-4a3e-9a53-3f4f3a1f7c11"
             "gate",
         ),
         (f"/root/{RUN}/train/model", RUN, "train"),
+        (
+            f"s3://b/root/p/{RUN}/gate/8a6f2f5c-1111-4222-8333-944445555666/decision?endpoint=https://s3.example:9000/x",
+            RUN,
+            "gate",
+        ),
+        ("/home/u/why?/r1/train/model", "r1", "train"),
     ],
 )
 def test_origin_that_names_the_wrong_run(uri, run, step):
@@ -136,6 +142,18 @@ def test_progress_that_floods_the_store(tmp_path):
     record = read_record(store, Origin(run="r1", step="train"))
     assert record is not None
     assert record.line == "epoch 99"
+
+
+def test_store_that_goes_away_in_the_middle(tmp_path):
+    with pytest.raises(ZeroDivisionError), journal(str(tmp_path / "store"), "/root/r1/train/model") as step:
+        (tmp_path / "store").rename(tmp_path / "gone")
+        (tmp_path / "store").write_text("no folder")
+        step._written = 0.0
+        step.progress("still at it")
+        assert step.record.line == "still at it"
+        1 / 0  # noqa: B018
+    with pytest.raises(RatchetError, match=f"runs/r1/steps/train.json in the store {tmp_path}/store cannot be reached"):
+        step.write()
 
 
 def test_component_used_alone_without_a_store(tmp_path):

@@ -69,6 +69,7 @@ def test_rows_of_a_rerun_on_the_same_revision_are_not_its_own_baseline(ledger):
     ledger.append(draft(revision="old", rows=100))
     ledger.append(draft(revision="new", rows=7))
     ledger.append(draft("deploy-failed", revision="other", rows=1))
+    ledger.append(draft("inconclusive"))
     assert ledger.accepted_rows(other_than="new") == 100
     assert ledger.accepted_rows(other_than="next") == 7
 

@@ -136,3 +136,8 @@ def test_a_server_that_is_away_is_named_without_its_password(model, monkeypatch)
 def test_no_tracking_uri_is_an_input_error(model):
     with pytest.raises(InputError, match="tracking URI is not set"):
         register("", "none", model)
+
+
+def test_an_error_without_words_is_told_by_its_kind(tmp_path):
+    with pytest.raises(RatchetError, match="failed: TimeoutError"), registry._client(f"sqlite:///{tmp_path}/m.db"):
+        raise TimeoutError

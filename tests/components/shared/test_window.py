@@ -38,7 +38,17 @@ def test_a_date_counts_whole_and_a_time_counts_itself(text, end):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"end": "yesterday"}, {"evaluate": "all"}, {"train": "0d"}, {"evaluate": "3m"}, {"share": 1.0}, {"ende": ""}],
+    [
+        {"end": "yesterday"},
+        {"end": "20130630"},
+        {"end": "2013-W26-7"},
+        {"end": "2013-06T12:00"},
+        {"evaluate": "all"},
+        {"train": "0d"},
+        {"evaluate": "3m"},
+        {"share": 1.0},
+        {"ende": ""},
+    ],
 )
 def test_a_window_that_cannot_be_is_refused(setting):
     with pytest.raises(ValidationError):

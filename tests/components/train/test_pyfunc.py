@@ -10,16 +10,17 @@ import polars as pl
 import pytest
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
+from kfp_ratchet.components.evaluate.probing import as_json
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.model import Card
 from kfp_ratchet.components.train.pyfunc import polars_rows, save_pyfunc
 from kfp_ratchet.components.train.tabular import Tabular
 from kfp_ratchet.testing.rules import RecordingContext
-from kfp_ratchet.testing.tables import example
+from kfp_ratchet.testing.tables import Example, example
 
 
-def saved(problem, folder):
-    table = example(problem)
+def saved(problem, folder, table=None):
+    table = table or example(problem)
     model = Tabular.fit(table.rows, table.validation, table.columns, {"epochs": 2}, RecordingContext())
     model.save(folder / "workload")
     features = table.columns.features(table.rows.columns)
@@ -61,6 +62,30 @@ def test_rows_as_a_server_parses_them_from_json_score_the_same(tmp_path):
         for payload in ({"dataframe_split": body}, {"dataframe_records": records}):
             frame = infer_and_parse_data(payload, served.metadata.get_input_schema())
             np.testing.assert_allclose(served.predict(frame), model.predict(rows), rtol=1e-6)
+
+
+def test_columns_that_json_has_no_type_for_are_saved_asked_and_served(tmp_path):
+    """The kept example and the probe both go through JSON: what a server reads there is what the model was trained on."""
+    row, table = pl.col("row"), example("binary")
+    odd = {
+        "length": pl.duration(days=row // 3, seconds=row),
+        "clock": pl.time(row % 24, 1, 2, 3),
+        "day": pl.date(2024, 1, 1) + pl.duration(days=row),
+        "exact": pl.col("amount").cast(pl.Decimal(10, 2)),
+        "kind": pl.col("place").cast(pl.Categorical),
+        "rank": pl.col("place").cast(pl.Enum(["east", "north", "south"])),
+    }
+    frames = (table.rows, table.validation, table.fresh)
+    served, model, table = saved("binary", tmp_path, Example(*(f.with_columns(**odd) for f in frames), table.columns))
+    expected = model.predict(table.rows.head(3))
+    kept = json.loads((tmp_path / "model" / "serving_input_example.json").read_text())["dataframe_split"]
+    rows = table.rows.select(table.columns.features(table.rows.columns)).head(3)
+    asked = {"columns": rows.columns, "data": [[as_json(cell) for cell in cells] for cells in rows.iter_rows()]}
+    for body in (kept, asked):
+        frame = infer_and_parse_data(
+            {"dataframe_split": json.loads(json.dumps(body))}, served.metadata.get_input_schema()
+        )
+        np.testing.assert_allclose(served.predict(frame), expected, rtol=1e-6)
 
 
 FEATURES = {

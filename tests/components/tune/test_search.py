@@ -59,6 +59,13 @@ def test_a_longer_study_goes_on_and_repeats_nothing(tune):
     assert same["trials"] == longer["trials"]
 
 
+def test_what_a_shorter_study_finds_does_not_depend_on_a_longer_one_before_it(tune):
+    alone = tune(trials=3, store="alone")
+    tune(trials=8)
+    best, study = tune(trials=3, name="again")
+    assert (best, drawn(study), len(study["trials"])) == (alone[0], drawn(alone[1]), 3)
+
+
 def test_a_study_cut_in_two_draws_what_an_uninterrupted_one_does(tune):
     _, whole = tune(trials=7, store="whole")
     tune(trials=2)

@@ -270,3 +270,12 @@ def test_examples_stay_small(step):
     assert failure["count"] == 200
     assert len(failure["examples"]) == 2
     assert len(json.dumps(failure)) < 2000
+
+
+def test_a_row_in_the_future_is_named_instead_of_moving_the_window(tmp_path):
+    """CSV has no footer that pin could check: one mistyped year and no real row was left to judge on."""
+    step, roles = Step(tmp_path), {"id": "id", "time": "at"}
+    at = replace([datetime(2013, 1, 1)] * 200, {0}, datetime(2113, 1, 1))
+    with pytest.raises(BlockedError, match="is not in the future"):
+        step(rows(at=at), columns=roles)
+    assert step(rows(at=at), columns=roles, window={"end": "2020-01-01"}).height == 200

@@ -1,0 +1,46 @@
+"""The store creates at most once, whoever races and whatever answer is lost."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from kfp_ratchet.components.shared.entry import Draft
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path))
+
+
+def test_of_racing_writers_one_creates(store):
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: store.create("a/1", str(i).encode()), range(40)))
+    assert sum(won) == 1 and store.get("a/1") == str(won.index(True)).encode()
+
+
+def test_a_write_whose_answer_was_lost_is_not_written_twice(store, monkeypatch):
+    """The bucket took the entry, the connection broke, the client asked again and is told that it exists."""
+    import obstore
+
+    put = obstore.put
+
+    def put_and_put_again(*arguments, **keywords):
+        put(*arguments, **keywords)
+        return put(*arguments, **keywords)
+
+    monkeypatch.setattr(obstore, "put", put_and_put_again)
+    ledger = Ledger(store, "flights")
+    written = ledger.append(Draft(kind="promote", version="1", digest="sha256:1", epoch=0, run="r"))
+    assert ledger.entries() == [written]
+
+
+def test_a_store_that_cannot_be_written_is_named_with_a_remedy(store, tmp_path):
+    (tmp_path / "a").write_text("no folder")
+    for act in (lambda: store.put("a/1", b""), lambda: store.create("a/1", b"")):
+        with pytest.raises(
+            RatchetError, match=f"a/1 in the store {tmp_path} cannot be reached.*; check that it exists"
+        ):
+            act()
