@@ -4,8 +4,10 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kfp_ratchet.components.gate.policy import DEFAULT_METRIC
@@ -60,9 +62,9 @@ def init(
         InputError: Files are there already, the data cannot be read, a column does not exist, or nothing can be learnt.
     """
     config, schema = folder / CONFIG_FILE, folder / SCHEMA_FILE
-    present = [str(path) for path in (config, schema) if path.exists()]
+    present = [path for path in (config, schema) if path.exists()]
     if present and not force:
-        raise InputError(f"{' and '.join(present)} exist already", "use --force to replace them")
+        raise InputError(f"{' and '.join(map(str, present))} exist already", "use --force to replace them")
     slug = re.sub(r"[^a-z0-9]+", "-", (name or data.stem).lower()).strip("-")[:50].strip("-") or "model"
     if name and slug != name:
         raise InputError(
@@ -70,11 +72,32 @@ def init(
         )
     facts = look_at(data, target, time, id)
     texts = {config: _config_text(facts, slug, _source(data, folder)), schema: facts.draft(data.name)}
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-    load(config)
+    _check(texts)
+    _write(texts, folder, present)
     return Written(config, schema, tuple(facts.said.values()))
+
+
+def _check(texts: Mapping[Path, str]) -> None:
+    """Load the files from elsewhere first, so that nothing is written which `ratchet` itself refuses."""
+    with TemporaryDirectory() as elsewhere:
+        for path, text in texts.items():
+            Path(elsewhere, path.name).write_text(text, encoding="utf-8")
+        load(Path(elsewhere, CONFIG_FILE))
+
+
+def _write(texts: Mapping[Path, str], folder: Path, present: list[Path]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        for path in texts:
+            if path not in present:
+                with suppress(OSError):
+                    path.unlink()
+        raise InputError(
+            f"{folder} cannot be written to: {error.strerror or error}", "make it writable, or name another with --folder"
+        ) from error
 
 
 def _config_text(facts: Facts, name: str, source: str) -> str:

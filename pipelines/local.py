@@ -1,6 +1,9 @@
 """Run a compiled pipeline on this machine with `kfp.local`; started by `ratchet run` as a process of its own."""
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,17 @@ def execute(request: Request, folder: Path) -> None:
     components.load_component_from_file(str(package))(**request.arguments)
 
 
+def end_with_parent() -> None:
+    """End this run and its steps once the process that started it is gone, however it went: then our standard input ends."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os.killpg(0, signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_parent()
     run_folder = Path(sys.argv[1])
     execute(Request.model_validate_json((run_folder / "request.json").read_text()), run_folder)

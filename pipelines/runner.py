@@ -111,9 +111,9 @@ def run(
                 break
             time.sleep(_POLL_SECONDS)
     if not run_id:
-        raise RatchetError(
-            f"the run ended before its first step: {_last_line(folder / 'log.txt')}", f"see {folder / 'log.txt'}"
-        )
+        log_path = folder / "log.txt"
+        told = _last_line(log_path) or "it printed nothing; is there space left on the disk?"
+        raise RatchetError(f"the run ended before its first step: {told}", f"see {log_path}")
     model = str(request.arguments.get("model_name", project.config.name))
     return Finished(RunView.read(store, run_id, model), project, folder, store)
 
@@ -169,7 +169,8 @@ def _process(request: Request, folder: Path, project: Path) -> Iterator[subproce
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            # Never written to: it ends when this process does, and with it the run.
+            stdin=subprocess.PIPE,
             start_new_session=True,
         )
     try:
@@ -194,4 +195,4 @@ def _run_id(folder: Path) -> str:
 
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "no output"
+    return lines[-1] if lines else ""

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,12 @@ from kfp_ratchet.components.shared.window import Window
 if TYPE_CHECKING:
     import polars as pl
 
+    from kfp_ratchet.components.ingest.formats import TableFile
+
 SAMPLE_ROWS = 200_000
 """Rows that types, classes and the schema's draft are taken from; counts and time spans are of the whole table."""
+_ID_NAME = re.compile(r"(?i:(.*[\W_])?(row|uu|gu|u)?id)|.*[a-z]I[Dd]", re.ASCII)
+"""`id`, `row id`, `rowid`, `customer_id`, `customerId`; not `paid`."""
 _MANY = 20
 """A number with more different values than this is a quantity, not a class."""
 
@@ -60,10 +65,10 @@ def look_at(data: Path, target: str, time: str, row_id: str) -> Facts:
     import polars as pl
 
     table = scan(data)
+    sample = table.head(SAMPLE_ROWS).collect()
+    _check_names(sample.columns, {"target": target, "time": time, "id": row_id}, data)
+    rows = int(table.select(pl.len()).collect().item())
     try:
-        sample = table.head(SAMPLE_ROWS).collect()
-        _check_names(sample.columns, {"target": target, "time": time, "id": row_id}, data)
-        rows = int(table.select(pl.len()).collect().item())
         problem, why = decide_problem(sample[target], target)
         id_column, id_said = _find_id(table, sample, row_id, rows)
         time_column, time_said = _find_time(sample, time)
@@ -75,27 +80,27 @@ def look_at(data: Path, target: str, time: str, row_id: str) -> Facts:
             time=time_column,
         )
         evaluate, evaluated, window_said = _windows(table, sample, time_column, rows)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(
-            f"{data} cannot be read: {error}", "check the file, e.g. that all its lines have the same columns"
-        ) from error
     except ValidationError as error:
         raise InputError(error.errors()[0]["msg"].removeprefix("Value error, "), "name different columns") from None
     counts = sample[target].drop_nulls().value_counts()["count"].to_list()
     rarest = None if problem == "regression" else int(min(counts) / sample.height * evaluated)
     said = {"problem": why, "id": id_said, "time": time_said, "window": window_said}
     if empty := sample[target].null_count():
-        said["target"] = f"{empty} of {sample.height} rows have no {target!r}; leave them out with prepare."
+        said["target"] = f"{empty} of {_rows(sample.height)} {'has' if empty == 1 else 'have'} no {target!r}; leave them out with prepare."
     return Facts(columns, sample, evaluate, evaluated, rarest, said)
 
 
 def scan(data: Path) -> "pl.LazyFrame":
     """A table lazily, as `ingest` reads it; text columns of CSV and JSON lines that hold only ISO dates or times are these.
 
+    Reads it once to its end, so that whoever collects it later meets no surprise.
+
     Raises:
-        InputError: There is no such file, or it cannot be read.
+        InputError: There is no such file, it cannot be read, or it has no rows.
     """
-    from kfp_ratchet.components.ingest.formats import IPC, PARQUET, TableFile, file_format, scan_files
+    import polars as pl
+
+    from kfp_ratchet.components.ingest.formats import IPC, PARQUET, TableFile, broken, file_format, scan_files
 
     if not data.exists():
         near = difflib.get_close_matches(data.name, [path.name for path in data.parent.glob("*")], n=1)
@@ -109,13 +114,50 @@ def scan(data: Path) -> "pl.LazyFrame":
     if not files:
         raise InputError(f"the folder {data} holds no files", "name the folder or file of your table")
     try:
+        _check_delimiter(files)
         table = scan_files(files, {})
         # Parquet and Arrow know their types; a schema that says otherwise would refuse them.
-        return table if file_format(files[0]) in (PARQUET, IPC) else _with_moments(table)
+        table = table if file_format(files[0]) in (PARQUET, IPC) else _with_moments(table)
+        rows = table.select(pl.len(), pl.all().null_count().name.prefix("nulls of ")).collect(engine="streaming")
     except InputError:
         raise
     except RatchetError as error:
-        raise InputError(error.message, error.remedy) from error
+        raise InputError(error.message, _remedy(files, error)) from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        found = broken(files, {}, error)
+        raise InputError(found.message, _remedy(files, found)) from error
+    if not rows["len"][0]:
+        raise InputError(f"{data} has no rows", "give a table with at least a few hundred")
+    return table
+
+
+def _check_delimiter(files: "Sequence[TableFile]") -> None:
+    """Refuse a CSV whose header is one name that holds another delimiter than a comma."""
+    import polars as pl
+
+    from kfp_ratchet.components.ingest.formats import file_format
+    from kfp_ratchet.components.ingest.text import CSV
+
+    for file in files:
+        if file_format(file) != CSV or not file.path.stat().st_size:
+            continue
+        header = pl.scan_csv(file.path, infer_schema_length=0, encoding="utf8-lossy", truncate_ragged_lines=True)
+        names = header.collect_schema().names()
+        used = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), "")
+        if used:
+            raise InputError(f"{file.path} is separated by {used!r}", "write it comma-separated, in UTF-8")
+
+
+def _remedy(files: "Sequence[TableFile]", error: RatchetError) -> str:
+    """What to do about files that cannot be read, in words that fit their format."""
+    from kfp_ratchet.components.ingest.formats import file_format
+    from kfp_ratchet.components.ingest.text import CSV
+
+    if "cannot be read" not in error.message or file_format(files[0]) != CSV:
+        return error.remedy
+    if "utf-8" in error.message.lower():
+        return "write it in UTF-8, comma-separated"
+    return "write it comma-separated and in UTF-8, with as many values in each line as the header has names"
 
 
 def _with_moments(table: "pl.LazyFrame") -> "pl.LazyFrame":
@@ -145,14 +187,14 @@ def decide_problem(target: "pl.Series", name: str) -> tuple[Problem, str]:
     values = target.drop_nulls()
     distinct = values.n_unique()
     if target.len() < 2:
-        raise InputError(f"the table has {target.len()} rows", "give a table with at least a few hundred")
+        raise InputError(f"the table has {_rows(target.len())}", "give a table with at least a few hundred")
     if values.is_empty():
         raise InputError(f"target {name!r} is empty in every row", "name another column")
     if distinct == 1:
         raise InputError(
             f"target {name!r} is {values[0]!r} in every row", "there is nothing to predict; name another column"
         )
-    seen = f"{distinct} different values in {values.len()} rows"
+    seen = f"{distinct} different values in {_rows(values.len())}"
     if distinct == 2:
         return "binary", f"{name!r} has two values."
     if (target.dtype.is_float() and not _whole(values)) or (target.dtype.is_numeric() and distinct > _MANY):
@@ -160,6 +202,10 @@ def decide_problem(target: "pl.Series", name: str) -> tuple[Problem, str]:
     if target.dtype.is_temporal() or target.dtype.is_nested() or distinct > max(_MANY, values.len() / 10):
         raise InputError(f"target {name!r} holds {target.dtype} with {seen}", "name a column of classes or of numbers")
     return "multiclass", f"{name!r} has {seen}, read as classes; for a quantity write regression."
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _whole(values: "pl.Series") -> bool:
@@ -183,7 +229,7 @@ def _find_id(table: "pl.LazyFrame", sample: "pl.DataFrame", named: str, rows: in
     import polars as pl
 
     likely = (
-        [named] if named else [name for name in sample.columns if name.lower() == "id" or name.lower().endswith("_id")]
+        [named] if named else [name for name in sample.columns if _ID_NAME.fullmatch(name.strip())]
     )
     kinds = {name: sample.schema[name] for name in likely}
     likely = [name for name, kind in kinds.items() if kind.is_integer() or kind == pl.String or named]
@@ -191,7 +237,7 @@ def _find_id(table: "pl.LazyFrame", sample: "pl.DataFrame", named: str, rows: in
     unique = [name for name in likely if distinct[name][0] == rows]
     if named and not unique:
         raise InputError(
-            f"id column {named!r} does not identify rows: {distinct[named][0]} different values in {rows} rows",
+            f"id column {named!r} does not identify rows: {distinct[named][0]} different values in {_rows(rows)}",
             "name a column whose values are all different, or none",
         )
     if named:

@@ -50,6 +50,8 @@ def associations(rows: pl.DataFrame, columns: Columns) -> list[Association]:
         for name in columns.features(rows.columns)
         if rows.schema[name].is_numeric() or rows.schema[name] == pl.Boolean
     ]
+    if not features:
+        return []
     if columns.problem == "regression":
         return _ranked(_spearman(rows, features, columns.target))
     return _ranked(_auc(rows, features, columns))

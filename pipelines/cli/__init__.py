@@ -3,11 +3,13 @@
 Only what is cheap is imported before a command runs, so that help and usage errors come at once.
 """
 
+import signal
 import sys
 import traceback
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from kfp_ratchet.components._image import VERSION
 from kfp_ratchet.pipelines.cli import authoring, data, model, run, serving
@@ -39,32 +41,49 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _main(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Print tracebacks."),
 ) -> None:
     """Options before any command."""
 
 
 def main() -> None:
     """Run the command; an error is one sentence, a remedy and an exit code, a traceback comes only with -v."""
-    from kfp_ratchet.components.shared.errors import RatchetError
-
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     try:
         app()
-    except Exception as error:
+    except (Exception, _Interrupted) as error:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
-        _complain(
-            error.message if isinstance(error, RatchetError) else f"unexpected {type(error).__name__}: {error}",
-            error.remedy
-            if isinstance(error, RatchetError)
-            else "this is a defect of kfp-ratchet: report it, with what -v prints",
-        )
-        sys.exit(error.exit_code if isinstance(error, RatchetError) else RatchetError.exit_code)
+        message, remedy, code = _explained(error)
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print("[bold red]error:[/]", Text(message))
+        if remedy:
+            console.print("[bold]remedy:[/]", Text(remedy))
+        sys.exit(code)
 
 
-def _complain(message: str, remedy: str) -> None:
-    console = Console(stderr=True)
-    console.print("[bold red]error:[/]", end=" ")
-    console.print(message, markup=False, highlight=False)
-    if remedy:
-        console.print("[bold]remedy:[/]", end=" ")
-        console.print(remedy, markup=False, highlight=False)
+class _Interrupted(BaseException):
+    """Someone wants the command to end. Not a KeyboardInterrupt: Typer would end the process without a word."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _Interrupted
+
+
+def _explained(error: BaseException) -> tuple[str, str, int]:
+    """Message, remedy and exit code."""
+    from kfp_ratchet.components.shared.errors import RatchetError
+
+    if isinstance(error, RatchetError):
+        return error.message, error.remedy, error.exit_code
+    if isinstance(error, _Interrupted):
+        return "interrupted", "start it again: finished steps come from the cache", 130
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}", "free space, or give yourself the right to read and write there", 3
+    return (
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a defect of kfp-ratchet: report what `ratchet -v …` prints",
+        3,
+    )

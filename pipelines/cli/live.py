@@ -23,7 +23,7 @@ _LOOK = {
 
 
 class Board(AbstractContextManager["Board"]):
-    """Shows each step's state, time and one line of what it found.
+    """Shows each step's state, time and one line of what it found; without a terminal, one line a change and a minute.
 
     Args:
         console: Where to draw.
@@ -33,7 +33,7 @@ class Board(AbstractContextManager["Board"]):
     def __init__(self, console: Console, steps: Sequence[str]) -> None:
         self._console = console
         self._steps = list(steps)
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str, int]] = set()
         self._live = Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -54,15 +54,15 @@ class Board(AbstractContextManager["Board"]):
             self._live.update(_table(states, records))
             return
         for step, state in states.items():
-            if state in ("waiting", "running") or (step, state) in self._told:
-                continue
-            self._told.add((step, state))
             record = records.get(step)
+            minutes = int(_passed(record) // 60) if record and state == "running" else 0
+            news = (step, state, minutes)
+            if state == "waiting" or news in {*self._told, (step, "running", 0)}:
+                continue
+            self._told.add(news)
             mark, style = _LOOK[state]
-            self._console.print(
-                Text.assemble((mark, style), f" {step:<10}{_seconds(record):>8}  ", _line(state, record)),
-                soft_wrap=True,
-            )
+            text = Text.assemble((mark, style), f" {step:<10}{_seconds(record):>8}  ", _line(state, record))
+            self._console.print(text, soft_wrap=True)
 
 
 def step_states(steps: Sequence[str], records: dict[str, Record]) -> dict[str, str]:
@@ -78,12 +78,14 @@ def _line(state: str, record: Record | None) -> str:
     return record.line if record else "unchanged: served from the cache" if state == "cached" else ""
 
 
+def _passed(record: Record) -> float:
+    if record.state != "running":
+        return record.seconds
+    return (datetime.now(UTC) - datetime.fromisoformat(record.started)).total_seconds()
+
+
 def _seconds(record: Record | None) -> str:
-    if record is None:
-        return ""
-    running = record.state == "running"
-    passed = (datetime.now(UTC) - datetime.fromisoformat(record.started)).total_seconds() if running else record.seconds
-    return f"{passed:.1f} s"
+    return f"{_passed(record):.1f} s" if record else ""
 
 
 def _table(states: dict[str, str], records: dict[str, Record]) -> Table:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kfp_ratchet.pipelines.cli.serving import ConfigOption, JsonOption
+from kfp_ratchet.pipelines.cli.serving import ConfigOption, JsonOption, moment
 
 app = typer.Typer(no_args_is_help=True, help="What was live when, and going back.")
 NameArgument = Annotated[str, typer.Argument(help="The model; the project's own when not given.")]
@@ -50,7 +50,7 @@ def history(name: NameArgument = "", config: ConfigOption = Path("ratchet.yaml")
         style = _COLOURS.get(entry.kind, "dim")
         table.add_row(
             str(entry.number),
-            entry.time[:19].replace("T", " "),
+            moment(entry.time),
             Text(entry.kind, style),
             f"v{entry.version}",
             Text(entry.reason),

@@ -1,6 +1,7 @@
 """`ratchet run`: the whole pipeline on this machine."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,7 +111,7 @@ def _tell(console: Console, finished: Any, verbose: bool) -> None:
         rows.append(("Log", shown(finished.folder / "log.txt")))
     # The command of this very environment: without an activated one, a bare `mlflow` would be another, or none.
     mlflow = shown(Path(sys.executable).with_name("mlflow"))
-    rows.append(("MLflow", f"{mlflow} ui --backend-store-uri {finished.project.tracking_uri}"))
+    rows.append(("MLflow", shlex.join([mlflow, "ui", "--backend-store-uri", finished.project.tracking_uri])))
     if question := how_to_ask(finished.project):
         rows.append(("Ask it", question))
     for name, value in rows:

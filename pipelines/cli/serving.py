@@ -1,6 +1,7 @@
 """`ratchet status` and `ratchet stop`: what serves on this machine."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ def status(
 
     project = Project.open(config)
     model = project.config.name
-    console = Console(quiet=as_json)
+    console = Console(quiet=as_json, soft_wrap=True, highlight=False)
     if start:
         ensure(
             project.store.uri,
@@ -53,15 +54,15 @@ def status(
         }
         typer.echo(json.dumps(facts, indent=1))
     elif champion is None:
-        console.print(f"{model} has no champion yet; run: ratchet run", soft_wrap=True)
+        console.print(f"{model} has no champion yet; run: ratchet run")
     else:
-        console.print(f"{model}: v{champion.version} is champion since ledger entry {champion.epoch}", soft_wrap=True)
+        console.print(f"{model}: v{champion.version} is champion since ledger entry {champion.epoch}")
         if answers and there:
-            console.print(f"answers at {there[0].url}", soft_wrap=True)
+            console.print(f"answers at {there[0].url}")
         else:
-            console.print("[bold red]does not answer[/]; start it: ratchet status --start", soft_wrap=True)
+            console.print("[bold red]does not answer[/]; start it: ratchet status --start")
         if judged:
-            console.print(f"last: {judged.time}  {judged.reason or judged.kind}", soft_wrap=True, markup=False)
+            console.print(f"last: {moment(judged.time)} UTC  {judged.reason or judged.kind}", markup=False)
     raise typer.Exit(0 if champion is None or answers else 1)
 
 
@@ -84,7 +85,13 @@ def how_to_ask(project: "Project") -> str:
     if there is None or not there[1]:
         return ""
     question = example(project.serving, model, there[0].version)
-    return f"curl -s {there[0].url}/invocations -H 'Content-Type: application/json' -d '@{shown(question)}'"
+    header = "Content-Type: application/json"
+    return shlex.join(["curl", "-s", f"{there[0].url}/invocations", "-H", header, "-d", f"@{shown(question)}"])
+
+
+def moment(time: str) -> str:
+    """An ISO time without what a reader does not need."""
+    return time[:19].replace("T", " ")
 
 
 def shown(path: Path) -> str:

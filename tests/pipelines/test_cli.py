@@ -1,8 +1,11 @@
 """The command as a user types it: exit codes, one-sentence errors, and nothing heavy imported before it is needed."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,40 @@ def test_draft_schema_never_replaces_a_file(project: Path) -> None:
     done = ratchet(project, "data", "draft-schema", "data.csv", "--out", "schema.yaml")
     assert done.returncode == 2 and "schema.yaml is there already" in done.stderr
     assert (project / "schema.yaml").read_text() == SCHEMA
+
+
+SLEEPER = """
+import os
+import time
+from pathlib import Path
+
+
+def model_rows(tables):
+    Path("pid").write_text(str(os.getpid()))
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_step_outlives_the_command(project: Path, ending: signal.Signals) -> None:
+    """A run whose command was killed went on and put a model live that nobody watched."""
+    (project / "data.csv").write_text("id,y\n" + "".join(f"{number},{number % 2}\n" for number in range(50)))
+    (project / "recipe.py").write_text(SLEEPER)
+    (project / "ratchet.yaml").write_text(CONFIG + "prepare: {function: 'recipe:model_rows'}\n")
+    run = subprocess.Popen([RATCHET, "run"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    step = project / "pid"
+    assert eventually(lambda: step.exists() and step.read_text()), "the step did not begin"
+    run.send_signal(ending)
+    _, errors = run.communicate(timeout=30)
+    assert eventually(lambda: not Path("/proc", step.read_text()).exists()), "the step lives on"
+    if ending != signal.SIGKILL:
+        assert run.returncode == 130
+        assert "interrupted" in errors and "start it again" in errors
+
+
+def eventually(holds: Callable[[], object]) -> bool:
+    for _ in range(300):
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False

@@ -13,7 +13,7 @@ RECORDS = {
     "pin": Record(
         run="r", step="pin", state="succeeded", line="revision 1a2b", seconds=0.1, started="2026-01-01T00:00:00+00:00"
     ),
-    "validate": Record(run="r", step="validate", line="checking [bold]rows[/]", started="2026-01-01T00:00:01+00:00"),
+    "validate": Record(run="r", step="validate", line="checking [bold]rows[/]", started="2099-01-01T00:00:01+00:00"),
 }
 
 
@@ -54,3 +54,14 @@ def test_lines_keep_to_the_width_of_a_terminal(width: int) -> None:
 
     lines = Text.from_ansi(shown(width, terminal=True, TERM="xterm")).plain.splitlines()
     assert max(map(len, lines)) <= width
+
+
+def test_a_log_tells_of_a_long_step_once_a_minute() -> None:
+    from datetime import UTC, datetime, timedelta
+
+    file = io.StringIO()
+    with Board(Console(file=file, width=80), STEPS) as board:
+        for seconds in (10, 70, 100, 130):
+            started = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+            board.show({"pin": Record(run="r", step="pin", line=f"after {seconds}", started=started)})
+    assert [line.split()[-1] for line in file.getvalue().splitlines()] == ["70", "130"]

@@ -63,3 +63,9 @@ def test_roles_and_texts_are_no_features():
     rows = pl.DataFrame({"key": range(60), "s": LABELS, "y": LABELS, "x": range(60)})
     assert [one.feature for one in associations(rows, Columns(target="y", id="key"))] == ["x"]
     assert associations(rows, Columns(target="elsewhere")) == []
+
+
+@pytest.mark.parametrize("problem", ["binary", "multiclass", "regression"])
+def test_a_table_without_numeric_features_is_judged_on_nothing(problem):
+    rows = pl.DataFrame({"id": range(40), "y": [0, 1] * 20, "word": ["a", "b"] * 20})
+    assert associations(rows, Columns(id="id", target="y", problem=problem)) == []
