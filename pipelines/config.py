@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -34,13 +35,41 @@ from kfp_ratchet.pipelines.config_yaml import read_yaml
 
 _IN_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """`package.module:Name`."""
-_SECTIONS = ("columns", "window", "checks", "parameters", "search_space", "policy", "serving", "notifications")
-_TEXTS = ("source", "model_name", "store", "tracking_uri", "as_of", "schema", "workload", "device", *_SECTIONS)
+SECTIONS = ("columns", "window", "checks", "parameters", "search_space", "policy", "serving", "notifications")
+_TEXTS = ("source", "model_name", "store", "tracking_uri", "as_of", "schema", "workload", "device", *SECTIONS)
 PARAMETERS: Mapping[str, type[str] | type[int]] = {**dict.fromkeys(_TEXTS, str), "trials": int, "seed": int}
 """Type by parameter of `continuous_training`, known without importing kfp."""
 
-Uri = Annotated[str, Field(min_length=1)]
+
+def _without_credentials(value: str | dict[str, str]) -> str | dict[str, str]:
+    for uri in value.values() if isinstance(value, dict) else [value]:
+        if found := credential_in(uri):
+            raise ValueError(
+                f"the URI holds {found}, and parameters can be read by everyone; pass it by the environment or a secret"
+            )
+    return value
+
+
+def _named(columns: Columns) -> Columns:
+    if not columns.target:
+        raise ValueError("target is missing; name the column to predict")
+    return columns
+
+
+def _not_empty(value: str | dict[str, str]) -> str | dict[str, str]:
+    if not value:
+        raise ValueError("names no table")
+    return value
+
+
+def _known_workload(name: str) -> str:
+    return name if name in BUILT_IN else _in_module(name, list(BUILT_IN))
+
+
+_Text = Annotated[str, Field(min_length=1)]
+Uri = Annotated[_Text, AfterValidator(_without_credentials)]
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Source = Annotated[_Text | dict[TableName, _Text], AfterValidator(_without_credentials), AfterValidator(_not_empty)]
 
 
 class Prepare(BaseModel):
@@ -87,14 +116,14 @@ class Config(BaseModel):
         description="Name of the model: lower case letters, digits and dashes.",
         examples=["flights"],
     )
-    source: Uri | dict[TableName, Uri] = Field(
+    source: Source = Field(
         description="Where the data is: a path or URI of a file or folder; or one for each table, the main table first.",
         examples=["data/flights", {"flights": "data/flights", "weather": "data/weather.csv"}],
     )
     row_schema: str | dict[TableName, str] = Field(
-        default="",
         alias="schema",
-        description="What rows must look like: a pandera YAML file or package.module:Class; or one for each table.",
+        description="What rows must look like: a pandera YAML file or package.module:Class; or one for each table. Run "
+        "`ratchet data draft-schema`, review what it writes, and set it here.",
         examples=["schema.yaml", {"flights": "schema.yaml", "weather": "schemas:Weather"}],
     )
     prepare: Prepare | None = Field(
@@ -102,7 +131,7 @@ class Config(BaseModel):
         description="How tables become model rows; left out of the pipeline when not given.",
         examples=[{"sql": "rows.sql"}],
     )
-    columns: Columns = Field(
+    columns: Annotated[Columns, AfterValidator(_named)] = Field(
         description="What each column of the model's rows is for.",
         examples=[{"target": "late", "id": "flight_id", "time": "time_hour", "slices": ["origin"]}],
     )
@@ -116,7 +145,7 @@ class Config(BaseModel):
         description="What to do with rows that fail the schema, and the checks across rows.",
         examples=[{"on_failure": "quarantine", "max_quarantine_share": 0.02}],
     )
-    workload: str = Field(
+    workload: Annotated[str, AfterValidator(_known_workload)] = Field(
         default="tabular",
         description="The model: tabular, or package.module:Class that follows the workload protocol.",
         examples=["tabular"],
@@ -165,27 +194,19 @@ class Config(BaseModel):
         examples=["http://mlflow:5000"],
     )
 
-    @field_validator("source", "store", "tracking_uri")
-    @classmethod
-    def _holds_no_credentials(cls, value: str | dict[str, str]) -> str | dict[str, str]:
-        for uri in value.values() if isinstance(value, dict) else [value]:
-            if found := credential_in(uri):
-                raise ValueError(
-                    f"the URI holds {found}, and parameters can be read by everyone; pass it by the environment or a secret"
-                )
-        if not value:
-            raise ValueError("names no table")
-        return value
-
     @field_validator("row_schema")
     @classmethod
     def _schemas_exist(cls, value: str | dict[str, str], info: ValidationInfo) -> str | dict[str, str]:
         for reference in value.values() if isinstance(value, dict) else [value]:
-            if reference and not _IN_MODULE.fullmatch(reference):
+            if not _IN_MODULE.fullmatch(reference):
                 _existing(reference, info)
         source = info.data.get("source")
         if isinstance(value, dict) and source is not None:
             tables = list(source) if isinstance(source, dict) else [MAIN]
+            if tables[0] not in value:
+                raise ValueError(
+                    f"the main table {tables[0]!r} has none; run `ratchet data draft-schema` and review it"
+                )
             for table in value:
                 if table not in tables:
                     raise ValueError(f"source has no table {table!r}{nearest(table, tables)}")
@@ -198,24 +219,9 @@ class Config(BaseModel):
             _existing(value.sql_file, info)
         return value
 
-    @field_validator("columns")
-    @classmethod
-    def _target_is_named(cls, value: Columns) -> Columns:
-        if not value.target:
-            raise ValueError("target is missing; name the column to predict")
-        return value
-
-    @field_validator("workload")
-    @classmethod
-    def _workload_is_known(cls, value: str) -> str:
-        return value if value in BUILT_IN else _in_module(value, list(BUILT_IN))
-
     @model_validator(mode="after")
-    def _policy_fits_the_problem(self) -> Self:
-        try:
-            self.policy.metric_for(self.columns.problem)
-        except InputError as error:
-            raise ValueError(str(error)) from None
+    def _policy_fits_the_columns(self) -> Self:
+        check_fit(self.policy, self.columns)
         return self
 
     def parameters(self) -> dict[str, str | int]:
@@ -227,7 +233,7 @@ class Config(BaseModel):
         sections = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
         main = next(iter(self.source)) if isinstance(self.source, dict) else MAIN
         schemas = self.row_schema if isinstance(self.row_schema, dict) else {main: self.row_schema}
-        embedded = {table: self._embedded(reference) for table, reference in schemas.items() if reference}
+        embedded = {table: self._embedded(reference) for table, reference in schemas.items()}
         return {
             # Not canonical: the order of tables matters, the first is the main one.
             "source": self.source if isinstance(self.source, str) else json.dumps(self.source),
@@ -236,12 +242,12 @@ class Config(BaseModel):
             "tracking_uri": self.tracking_uri,
             "as_of": "",
             # Never the text itself: KFP writes defaults into comments, which a line break ends.
-            "schema": dumps(embedded) if embedded else "",
+            "schema": dumps(embedded),
             "workload": self.workload,
             "trials": self.trials,
             "seed": self.seed,
             "device": self.device,
-            **{name: dumps(sections.get(name, {})) for name in _SECTIONS},
+            **{name: dumps(sections.get(name, {})) for name in SECTIONS},
         }
 
     def recipe(self) -> str:
@@ -263,7 +269,7 @@ class Config(BaseModel):
         return list(dict.fromkeys(name.split(":")[0] for name in names if _IN_MODULE.fullmatch(name)))
 
     def _embedded(self, reference: str) -> str:
-        return reference if not reference or _IN_MODULE.fullmatch(reference) else self._text(reference)
+        return reference if _IN_MODULE.fullmatch(reference) else self._text(reference)
 
     def _text(self, path: str) -> str:
         try:
@@ -291,6 +297,20 @@ def load(path: Path) -> Config:
     if problems:
         raise InputError("\n".join(f"{path}:{line}: {text}" for line, text in sorted(problems)))
     return config
+
+
+def check_fit(policy: Policy, columns: Columns) -> None:
+    """Whether a policy can judge what these columns say.
+
+    Raises:
+        ValueError: Its metric does not fit the problem, or it asks for slices that no column makes; begins with the key.
+    """
+    try:
+        policy.metric_for(columns.problem)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if policy.slices and "slices" in policy.model_fields_set and not columns.slices:
+        raise ValueError("policy.slices: columns.slices names no column; name some, or leave it out")
 
 
 def _in_module(name: str, others: list[str] | None = None) -> str:

@@ -22,7 +22,7 @@ _HEAD = """\
 # Configuration
 
 Every key of `ratchet.yaml`. `ratchet init data.csv --target column` writes a commented file to start from; `docs/ratchet.schema.json`
-lets an editor complete and check it. Only `name`, `source` and `columns.target` have to be there.
+lets an editor complete and check it. Only `name`, `source`, `schema` and `columns.target` have to be there.
 
 Paths are relative to the file's folder, which is the working directory of every step. YAML is read by the rules of version 1.2: `on`,
 `no` and `2013-06-30` are text, and a key that is given twice is an error. Everything here becomes a parameter of the pipeline that
@@ -72,9 +72,12 @@ def _keys_below(schema: JsonSchema, *path: str) -> list[str]:
 
 def _rows(schema: JsonSchema, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for key in _keys_below(schema, *path):
-        if key != "*" and not schemas_at(schema, (*path, key))[0].get("properties"):
+        nodes = schemas_at(schema, (*path, key))
+        nested = key == "*" or bool(nodes[0].get("properties"))
+        # A section that can be switched off has a row of its own.
+        if not nested or any(node.get("type") == "null" for node in nodes):
             yield _row(schema, (*path, key))
-        else:
+        if nested:
             yield from _rows(schema, (*path, key))
 
 

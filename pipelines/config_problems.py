@@ -13,6 +13,7 @@ JsonSchema = Mapping[str, Any]
 
 _WORDS = {
     "Input should be ": "must be ",
+    "String should have at least 1 character": "must not be empty",
     "a valid string": "text",
     "a valid integer": "a whole number",
     "a valid number": "a number",
@@ -108,20 +109,31 @@ def _text(entry: Mapping[str, Any], path: KeyPath, schema: JsonSchema) -> str:
     kind, given = entry["type"], entry["input"]
     if kind == "extra_forbidden":
         return f"unknown key{_hint(str(path[-1]), path[:-1], schema)}"
-    description = next((node["description"] for node in schemas_at(schema, path) if node.get("description")), "")
+    description = _described(schema, path)
     if kind == "missing":
-        return f"is missing; {_within_a_sentence(description)}"
+        return f"is missing; {description}"
     if kind == "string_pattern_mismatch":
-        return f"{given!r} does not fit; {_within_a_sentence(description)}"
+        example = next((node["default"] for node in schemas_at(schema, path) if node.get("default")), "")
+        known = not example or example in description
+        return f"{given!r} does not fit; {description if known else f'{description.rstrip(chr(46))}, e.g. {example}'}"
     if kind == "union_tag_invalid":
         context = entry["ctx"]
         return f"{context['discriminator'].strip(chr(39))} is {context['tag']!r}; it must be one of {context['expected_tags']}"
     if kind == "union_tag_not_found":
-        return f"{entry['ctx']['discriminator'].strip(chr(39))} is missing; {_within_a_sentence(description)}"
+        return f"{entry['ctx']['discriminator'].strip(chr(39))} is missing; {description}"
     text = str(entry["msg"])
     for theirs, ours in _WORDS.items():
         text = text.replace(theirs, ours)
     return text
+
+
+def _described(schema: JsonSchema, path: KeyPath) -> str:
+    """What the schema says of a path or, where it says nothing, of the nearest one above."""
+    for end in range(len(path), 0, -1):
+        for node in schemas_at(schema, path[:end]):
+            if text := node.get("description"):
+                return _within_a_sentence(text)
+    return ""
 
 
 def _within_a_sentence(text: str) -> str:

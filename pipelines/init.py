@@ -96,7 +96,8 @@ def _write(texts: Mapping[Path, str], folder: Path, present: list[Path]) -> None
                 with suppress(OSError):
                     path.unlink()
         raise InputError(
-            f"{folder} cannot be written to: {error.strerror or error}", "make it writable, or name another with --folder"
+            f"{folder} cannot be written to: {error.strerror or error}",
+            "make it writable, or name another with --folder",
         ) from error
 
 

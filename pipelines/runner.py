@@ -23,6 +23,7 @@ from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Record, read_run
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.pipelines.config_parameters import check_parameters
 from kfp_ratchet.pipelines.local import Request
 from kfp_ratchet.pipelines.project import Project
 
@@ -91,7 +92,7 @@ def run(
         on_log: Called with each line of KFP's log as it comes.
 
     Raises:
-        InputError: The configuration is wrong.
+        InputError: The configuration or a parameter is wrong.
         RatchetError: The run ended before its first step.
     """
     project = Project.open(config_path)
@@ -138,6 +139,7 @@ def _request(project: Project, parameters: dict[str, Any], package: str, cache: 
     folder = project.home / "runs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{os.getpid()}"
     code = code_digest(project).removeprefix("sha256:")[:16]
     defaults = project.config.parameters()
+    check_parameters({**defaults, **parameters})
     return Request(
         # A compiled package has defaults of its own; the configuration's come before them.
         arguments={**defaults, **parameters} if package else parameters,

@@ -86,7 +86,9 @@ def look_at(data: Path, target: str, time: str, row_id: str) -> Facts:
     rarest = None if problem == "regression" else int(min(counts) / sample.height * evaluated)
     said = {"problem": why, "id": id_said, "time": time_said, "window": window_said}
     if empty := sample[target].null_count():
-        said["target"] = f"{empty} of {_rows(sample.height)} {'has' if empty == 1 else 'have'} no {target!r}; leave them out with prepare."
+        said["target"] = (
+            f"{empty} of {_rows(sample.height)} {'has' if empty == 1 else 'have'} no {target!r}; leave them out with prepare."
+        )
     return Facts(columns, sample, evaluate, evaluated, rarest, said)
 
 
@@ -228,9 +230,7 @@ def _check_names(columns: list[str], roles: dict[str, str], data: Path) -> None:
 def _find_id(table: "pl.LazyFrame", sample: "pl.DataFrame", named: str, rows: int) -> tuple[str, str]:
     import polars as pl
 
-    likely = (
-        [named] if named else [name for name in sample.columns if _ID_NAME.fullmatch(name.strip())]
-    )
+    likely = [named] if named else [name for name in sample.columns if _ID_NAME.fullmatch(name.strip())]
     kinds = {name: sample.schema[name] for name in likely}
     likely = [name for name, kind in kinds.items() if kind.is_integer() or kind == pl.String or named]
     distinct = table.select(pl.col(likely).n_unique()).collect() if likely else pl.DataFrame()

@@ -93,9 +93,35 @@ def rollback(
         RatchetError: It could not be put live; the current one keeps serving.
     """
     ledger = Ledger(Store(store), model)
+    target = LocalTarget(serving, model)
+    draft = _unfinished(ledger, target, to, by) or _draft(ledger, to, by, reason)
+    fetch = fetch_from(tracking_uri, model, draft.version, draft.digest)
+    done = roll_out(ledger, target, draft, fetch, None, say)
+    unprojected = project(tracking_uri, ledger)
+    if unprojected:
+        say(f"aliases in MLflow not yet set: {unprojected}")
+    return done.entry
+
+
+def history(store: str, model: str) -> list[Entry]:
+    """A model's ledger entries, oldest first."""
+    return Ledger(Store(store), model).entries()
+
+
+def _unfinished(ledger: Ledger, target: LocalTarget, to: str | None, by: str) -> Draft | None:
+    """The rollback that the same person asked for and that was killed between its ledger entry and the end of its switch."""
+    made = next((entry for entry in ledger.newest() if entry.kind in MAKES_CHAMPION), None)
+    there = target.live()
+    if made is None or there is None or there.committed or there.entry != made.intent:
+        return None
+    asked = (made.kind, made.by) == ("rollback", by) and to in (None, made.version)
+    return Draft.model_validate(made.model_dump()) if asked else None
+
+
+def _draft(ledger: Ledger, to: str | None, by: str, reason: str) -> Draft:
     goal = _goal(ledger, to)
     champion = ledger.champion()
-    draft = Draft(
+    return Draft(
         kind="rollback",
         version=goal.version,
         digest=goal.digest,
@@ -107,17 +133,6 @@ def rollback(
         decision_digest=goal.decision_digest,
         by=by,
     )
-    fetch = fetch_from(tracking_uri, model, goal.version, goal.digest)
-    done = roll_out(ledger, LocalTarget(serving, model), draft, fetch, None, say)
-    unprojected = project(tracking_uri, ledger)
-    if unprojected:
-        say(f"aliases in MLflow not yet set: {unprojected}")
-    return done.entry
-
-
-def history(store: str, model: str) -> list[Entry]:
-    """A model's ledger entries, oldest first."""
-    return Ledger(Store(store), model).entries()
 
 
 def _goal(ledger: Ledger, to: str | None) -> Entry:

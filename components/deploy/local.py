@@ -38,6 +38,7 @@ class Live(BaseModel):
     started: float = Field(description="When the process was created, seconds since 1970.")
     entry: int = Field(description="Ledger entry that shaped this: the fencing token, which never gets smaller.")
     committed: bool = Field(description="Whether the ledger is known to agree.")
+    epoch: int = Field(default=0, description="Ledger entry that made it champion; 0 while it is not committed.")
     previous: "Live | None" = Field(default=None, description="What to go back to while it does not.")
 
     @classmethod
@@ -130,9 +131,10 @@ class LocalTarget:
         """
         live = self.live()
         if live is not None and not live.committed:
-            kept = any(entry.intent == live.entry and entry.kind in MAKES_CHAMPION for entry in ledger.newest())
-            if kept:
-                live = live.model_copy(update={"committed": True, "previous": None})
+            commits = (entry for entry in ledger.newest() if entry.kind in MAKES_CHAMPION)
+            made = next((entry for entry in commits if entry.intent == live.entry), None)
+            if made is not None:
+                live = live.model_copy(update={"committed": True, "previous": None, "epoch": made.number})
                 self.switch(live)
             elif live.previous is not None:
                 live = live.previous.model_copy(update={"entry": live.entry})

@@ -127,9 +127,9 @@ def roll_out(
     """
     with target.lock():
         champion = ledger.champion()
-        committed = ledger.find(draft.kind, draft.run, draft.version, after=draft.epoch)
+        committed = ledger.find(draft)
         if committed is not None and champion is not None and champion.epoch == committed.number:
-            # An earlier attempt was killed after it had committed.
+            # An earlier attempt was killed after it had committed, or an identical run was faster.
             live = target.settle(ledger)
             if live is None or live.digest != draft.digest or not is_alive(live):
                 live = relaunch(target, committed, fetch, probe, say)
@@ -170,7 +170,7 @@ def relaunch(target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None
         target.stop_all_but(there)
         raise
     # A failed deploy after the promotion may have left a larger token.
-    live = Live.of(made, server, entry=max(made.number, there.entry if there else 0), committed=True)
+    live = Live.of(made, server, entry=max(made.number, there.entry if there else 0), committed=True, epoch=made.number)
     target.switch(live)
     target.stop_all_but(live)
     return live
@@ -207,13 +207,17 @@ def project(tracking_uri: str, ledger: Ledger) -> str:
 
 
 def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
-    """The open deploy-started entry of this deploy: its own from an earlier attempt, or a new one.
+    """The open deploy-started entry of this deploy: that of an earlier attempt, by whichever run, or a new one.
 
     Raises:
         RatchetError: Another deploy holds the model, or the champion has moved.
     """
     held = ledger.open_intent()
-    if held is not None and (held.run, held.version, held.epoch) == (draft.run, draft.version, draft.epoch):
+    reason = ": ".join(filter(None, [f"starting v{draft.version}", draft.reason.removeprefix("Promoted: ")]))
+    started = draft.model_copy(
+        update={"kind": "deploy-started", "intent": held.number if held else 0, "reason": reason}
+    )
+    if held is not None and held.repeats(started):
         target.hold(held.number)
         return held
     if held is not None and held.number != target.last_held():
@@ -224,13 +228,12 @@ def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
                 f"try again when it has ended, or after {until:%H:%M:%S} UTC, when it counts as dead",
             )
     try:
-        intent = ledger.append(
-            draft.model_copy(update={"kind": "deploy-started", "intent": held.number if held else 0})
-        )
+        intent = ledger.append(started)
     except StaleEpochError as error:
-        noted = ledger.find("deploy-failed", draft.run, draft.version, after=draft.epoch)
+        failed = draft.model_copy(update={"kind": "deploy-failed", "intent": 0, "reason": error.message})
+        noted = ledger.find(failed)
         if noted is None or noted.intent:
-            ledger.append(draft.model_copy(update={"kind": "deploy-failed", "intent": 0, "reason": error.message}))
+            ledger.append(failed)
         raise
     target.hold(intent.number)
     return intent

@@ -10,6 +10,7 @@ import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import Card, load_model, model_digest
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Contender:
             wanted = (raw.height, len(self.card.classes))
         if answer.shape != wanted:
             raise RatchetError(
-                f"the {self.name} answers {raw.height:,} rows with scores of shape {answer.shape} instead of {wanted}",
+                f"the {self.name} answers {counted(raw.height, 'row')} with scores of shape {answer.shape} instead of {wanted}",
                 "fix predict of its workload; kfp_ratchet.testing.check_workload finds this",
             )
         return answer

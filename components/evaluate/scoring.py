@@ -17,6 +17,7 @@ from kfp_ratchet.components.shared.dataset import Dataset, read_main
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.evidence import ID, LABEL, WEIGHT, Evidence
 from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.split import Split, split
 from kfp_ratchet.components.shared.window import Window
@@ -82,7 +83,7 @@ def evaluate_models(
             elif champion_digest:
                 step.progress(f"fetching champion v{champion_version}")
                 champion = _fetch(tracking_uri, model_name, champion_version, champion_digest, Path(scratch), roles)
-            step.progress(f"scoring {parts.evaluate.height:,} rows")
+            step.progress(f"scoring {counted(parts.evaluate.height, 'row')}")
             seen = _see(candidate, champion, parts, roles)
             evidence = Evidence(
                 problem=roles.problem,
@@ -166,7 +167,7 @@ def _write(folder: Path, evidence: Evidence, table: pl.DataFrame, probed: dict[s
 
 
 def _line(evidence: Evidence) -> str:
-    line = f"scored {evidence.rows:,} rows with the candidate"
+    line = f"scored {counted(evidence.rows, 'row')} with the candidate"
     if not evidence.champion_digest:
         line += "; there is no champion yet"
     elif evidence.champion_digest == evidence.candidate_digest:

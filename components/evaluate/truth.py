@@ -9,8 +9,9 @@ from kfp_ratchet.components.evaluate.contender import Array
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.evidence import SLICE_PREFIX
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.split import Split
-from kfp_ratchet.components.train.labels import as_text, encode_target, row_weights
+from kfp_ratchet.components.train.labels import as_text, encode_target, row_weights, unlabelled
 
 
 def judged_classes(known: list[list[str]], parts: Split, columns: Columns) -> list[str]:
@@ -29,18 +30,18 @@ def labels(rows: pl.DataFrame, columns: Columns, classes: list[str]) -> Array:
         RatchetError: A label is missing, or is none of the classes.
     """
     target = rows[columns.target]
-    empty = target.null_count() + (int(target.is_nan().sum()) if target.dtype.is_float() else 0)
+    empty = int(unlabelled(target).sum())
     if empty:
         raise RatchetError(
-            f"column {columns.target!r} is empty (null or NaN) in {empty:,} of {rows.height:,} evaluation rows",
+            f"column {columns.target!r} is empty (null, NaN or infinite) in {empty:,} of {counted(rows.height, 'evaluation row')}",
             "leave rows whose outcome is not known yet out in prepare, or set window.end",
         )
     encoded = encode_target(target, classes)
     odd = np.flatnonzero(~np.isfinite(encoded))
     if len(odd):
         raise RatchetError(
-            f"column {columns.target!r} holds {target[int(odd[0])]!r} in {len(odd):,} evaluation rows, which the candidate does not know "
-            f"(knows: {', '.join(classes) or 'finite numbers'})",
+            f"column {columns.target!r} holds {target[int(odd[0])]!r} in {counted(len(odd), 'evaluation row')}, which the candidate "
+            f"does not know (knows: {', '.join(classes) or 'finite numbers'})",
             "fix the target, or set columns.problem to multiclass",
         )
     return encoded
@@ -57,29 +58,20 @@ def ids(rows: pl.DataFrame, columns: Columns) -> pl.Series:
     found = rows[columns.id]
     if found.null_count():
         raise RatchetError(
-            f"id column {columns.id!r} is empty in {found.null_count():,} evaluation rows", "fix it in the source"
+            f"id column {columns.id!r} is empty in {counted(found.null_count(), 'evaluation row')}",
+            "fix it in the source",
         )
     repeated = found.filter(found.is_duplicated())
     if not repeated.is_empty():
         raise RatchetError(
-            f"id column {columns.id!r} repeats in {len(repeated):,} evaluation rows, e.g. {repeated.sort()[0]!r}",
+            f"id column {columns.id!r} repeats in {counted(len(repeated), 'evaluation row')}, e.g. {repeated.sort()[0]!r}",
             "pick a column that identifies a row, or drop the repeats in prepare",
         )
     return found
 
 
 def slices(rows: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
-    """Slice columns as text, by their name in the evidence.
-
-    Raises:
-        RatchetError: A slice column is missing.
-    """
-    for name in columns.slices:
-        if name not in rows.columns:
-            raise RatchetError(
-                f"slice column {name!r} is missing from the model rows (has: {', '.join(rows.columns)})",
-                "fix columns.slices",
-            )
+    """Slice columns as text, by their name in the evidence."""
     return {f"{SLICE_PREFIX}{name}": as_text(rows[name]) for name in columns.slices}
 
 
@@ -89,7 +81,7 @@ def baseline(train: pl.DataFrame, columns: Columns, classes: list[str]) -> dict[
     known = np.isfinite(label) & (weight > 0)
     if not known.any():
         raise RatchetError(
-            f"column {columns.target!r} is empty in all {train.height:,} training rows",
+            f"column {columns.target!r} is empty in all of {counted(train.height, 'training row')}",
             "check the target and the window",
         )
     if columns.problem != "multiclass":

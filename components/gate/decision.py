@@ -12,7 +12,7 @@ from kfp_ratchet.components.gate.metrics import prepare
 from kfp_ratchet.components.gate.policy import METRICS, Policy
 from kfp_ratchet.components.gate.slices import judge_slices
 from kfp_ratchet.components.gate.sound import Scored, examine
-from kfp_ratchet.components.gate.wording import number, rows_to_decide, sentence, spread, width, worst
+from kfp_ratchet.components.gate.wording import count, number, rows_to_decide, sentence, spread, width, worst
 from kfp_ratchet.components.shared.decision import Check, Decision, Interval, Verdict
 from kfp_ratchet.components.shared.evidence import Evidence
 
@@ -66,7 +66,7 @@ def decide(
     measured = _measure(scored, metric, policy, seed)
     checks.append(_gain_check(evidence, metric, measured, blank.margin, len(scored.label)))
     checks.extend(_floor_check(name, measured.floors[name], bound) for name, bound in sorted(policy.floors.items()))
-    if policy.slices:
+    if policy.slices and scored.slices:
         checks.extend(judge_slices(scored, evidence.problem, metric, policy, policy.slices, seed))
     if policy.max_latency_ms is not None:
         checks.append(_latency_check(latency_ms, policy.max_latency_ms))
@@ -152,9 +152,9 @@ def _gain_check(evidence: Evidence, metric: str, measured: _Measured, margin: fl
         f"the champion's ({_version(evidence)}) {other}" if evidence.champion_digest else f"the trivial model's {other}"
     )
     subject = f"{metric} {own}" if evidence.champion_digest else f"first model; {metric} {own}"
-    by, on = (f" by more than {margin:g}" if margin else ""), f"on {rows:,} rows"
+    by, on = (f" by more than {margin:g}" if margin else ""), f"on {count(rows, 'row')}"
     if gain.value is None or gain.low is None or gain.high is None:
-        reason = f"{metric} is undefined on some resamples of the {rows:,} rows, so the gain has no interval"
+        reason = f"{metric} is undefined on some resamples of the {count(rows, 'row')}, so the gain has no interval"
         return Check(name="gain", outcome="unknown", reason=reason, observed=gain, bound=margin)
     if gain.low > margin:
         past = f", more than {margin:g}," if margin else ""
@@ -188,7 +188,7 @@ def _floor_check(metric: str, observed: Interval, bound: float) -> Check:
 
 def _latency_check(samples: Sequence[float], most: float) -> Check:
     if len(samples) < _LATENCY_SAMPLES or not np.isfinite(samples).all():
-        reason = f"the evidence has {len(samples)} sound latency samples, fewer than the {_LATENCY_SAMPLES} it takes"
+        reason = f"the evidence has {count(len(samples), 'sound latency sample')}, fewer than the {_LATENCY_SAMPLES} it takes"
         return Check(name="latency", outcome="unknown", reason=reason, bound=most)
     observed = float(np.quantile(np.asarray(samples, dtype=np.float64), 0.95))
     within = observed <= most

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kfp_ratchet.components.gate.wording import count
 from kfp_ratchet.components.shared.charts import Row, chosen, intervals
 from kfp_ratchet.components.shared.decision import Check, Decision, Interval
 
@@ -34,7 +35,9 @@ def slices(checks: Sequence[Check]) -> str:
         "Gain by slice",
         [_row(check_name(check), check.observed) for check in shown],
         bound=bound,
-        bound_label=f"bound {chosen(bound)}" if bound is not None else "",
+        bound_label=f"bound {chosen(bound)}; a slice fails when its gain is shown to lie to the left"
+        if bound is not None
+        else "",
     )
 
 
@@ -48,5 +51,5 @@ def _row(label: str, interval: Interval) -> Row:
 
 
 def _confidence(decision: Decision) -> str:
-    rows = f" on {decision.rows:,} rows" if decision.rows else ""
+    rows = f" on {count(decision.rows, 'row')}" if decision.rows else ""
     return f"With confidence intervals{rows}, the same rows for both."

@@ -54,12 +54,16 @@ class FirstModel(BaseModel):
 
 
 class Slices(BaseModel):
-    """Look for slices on which the candidate is shown to be worse than the champion."""
+    """Look for values of columns.slices on which the candidate is shown to be worse than the champion."""
 
     model_config = _SETTINGS
 
-    margin: float = Field(default=0.0, ge=0, description="Loss that is tolerated on a slice, in the metric's unit.")
-    min_rows: int = Field(default=200, ge=2, description="Smaller slices are named and not judged.")
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        description="Loss that is tolerated on a slice, in the metric's unit; only one that is shown to be larger refuses the candidate.",
+    )
+    min_rows: int = Field(default=200, ge=2, description="Smaller slices are named and never refuse.")
 
 
 class Policy(BaseModel):
@@ -99,8 +103,8 @@ class Policy(BaseModel):
         "interval must keep it.",
     )
     slices: Slices | None = Field(
-        default=None,
-        description="Refuse a candidate that is shown to be worse on a slice (columns.slices); not asked when left out.",
+        default=Slices(),
+        description="Refuse a candidate that is shown to be worse on a value of one of columns.slices; null asks nothing of them.",
     )
     max_latency_ms: float | None = Field(
         default=None,

@@ -6,7 +6,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from kfp_ratchet.components.gate import figures
-from kfp_ratchet.components.gate.wording import WORD
+from kfp_ratchet.components.gate.wording import WORD, count
 from kfp_ratchet.components.shared.charts import number
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.page import page
@@ -24,7 +24,7 @@ def render(decision: Decision) -> str:
     slices = [check for check in decision.checks if check.name.startswith("slice ")]
     charts = [figures.gain(decision), figures.comparison(decision), figures.slices(slices)]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "counted": count}
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     body = template.render(
         decision=decision,

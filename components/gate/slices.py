@@ -12,7 +12,7 @@ from kfp_ratchet.components.gate.bootstrap import interval, resample
 from kfp_ratchet.components.gate.metrics import prepare
 from kfp_ratchet.components.gate.policy import METRICS, Policy, Slices
 from kfp_ratchet.components.gate.sound import Scored
-from kfp_ratchet.components.gate.wording import spread
+from kfp_ratchet.components.gate.wording import count, spread
 from kfp_ratchet.components.shared.columns import Problem
 from kfp_ratchet.components.shared.decision import Check, Interval
 
@@ -30,34 +30,26 @@ class _Judged:
 def judge_slices(
     scored: Scored, problem: Problem, metric: str, policy: Policy, asked: Slices, seed: int
 ) -> list[Check]:
-    """One check a slice that is large enough, and one that names the others.
+    """One check a slice that is large enough, and one that names the others; these never fail.
 
     A slice fails when its gain is shown to lie below `-asked.margin`. Slices are many looks at the same question, so their p-values
     (normal, with the bootstrap's standard error) are corrected by Holm's step-down method (Holm 1979): the chance that a candidate that
     is worse on none fails on any is at most `1 - policy.confidence`.
     """
-    if not scored.slices:
-        return [
-            Check(
-                name="slices", outcome="unknown", reason="policy.slices asks for slices, but columns.slices names none"
-            )
-        ]
     judged: list[_Judged] = []
     small: list[str] = []
     for column, values in scored.slices.items():
         array = np.asarray(values, dtype=object)
-        for value, count in sorted(Counter(values).items()):
+        for value, rows in sorted(Counter(values).items()):
             name = f"{column}={value}"
-            picked = _subset(scored, array == value) if count >= asked.min_rows else None
+            picked = _subset(scored, array == value) if rows >= asked.min_rows else None
             one = None
             if picked is not None and _both_sides(picked, problem, policy.min_class_rows):
                 one = _judge(name, picked, metric, policy, asked.margin, seed)
             if one is None:
-                small.append(f"{name} ({count:,} rows)")
+                small.append(f"{name} ({count(rows, 'row')})")
             else:
                 judged.append(one)
-    if not judged:
-        return [Check(name="slices", outcome="unknown", reason=f"every slice is too small to judge: {_some(small)}")]
     return [*_corrected(judged, asked.margin, policy.confidence), *_too_small(small)]
 
 
@@ -100,16 +92,17 @@ def _judge(name: str, rows: Scored, metric: str, policy: Policy, margin: float, 
 
 def _corrected(judged: list[_Judged], margin: float, confidence: float) -> list[Check]:
     checks = []
+    bound = 0 - margin  # -0.0 would be written as it is
     for one, p in zip(judged, holm(one.p for one in judged), strict=True):
         worse = p <= 1 - confidence
         checks.append(
             Check(
                 name=f"slice {one.name}",
                 outcome="fail" if worse else "pass",
-                reason=f"on {one.name} ({one.rows:,} rows) the gain is {spread(one.gain)}: "
-                f"{'' if worse else 'not '}shown to be below {-margin:g} (p = {p:.2g} after Holm's correction for {len(judged)})",
+                reason=f"on {one.name} ({count(one.rows, 'row')}) the gain is {spread(one.gain)}: "
+                f"{'' if worse else 'not '}shown to be below {bound:g} (p = {p:.2g} after Holm's correction for {len(judged)})",
                 observed=one.gain,
-                bound=-margin,
+                bound=bound,
             )
         )
     return checks

@@ -8,7 +8,7 @@ import polars as pl
 
 from kfp_ratchet.components.gate.metrics import Array
 from kfp_ratchet.components.gate.policy import Policy
-from kfp_ratchet.components.gate.wording import number
+from kfp_ratchet.components.gate.wording import count, number
 from kfp_ratchet.components.shared.decision import Check
 from kfp_ratchet.components.shared.evidence import ID, LABEL, SLICE_PREFIX, WEIGHT, Evidence, score_columns
 
@@ -38,13 +38,13 @@ def examine(evidence: Evidence, rows: pl.DataFrame, policy: Policy) -> tuple[Sco
     scored = _arrays(evidence, rows)
     checks = [
         _check("scores", _wrong_values(evidence, scored), "labels, weights and scores are finite and in range"),
-        _check("sanity", _insane(evidence), f"the scores passed {len(evidence.sanity)} sanity checks"),
+        _check("sanity", _insane(evidence), f"the scores passed {count(len(evidence.sanity), 'sanity check')}"),
         _check(
             "rows",
-            f"there are {len(scored.label):,} rows to judge on, fewer than policy.min_rows = {policy.min_rows:,}"
+            f"{count(len(scored.label), 'row')} to judge on, fewer than policy.min_rows = {policy.min_rows:,}"
             if len(scored.label) < policy.min_rows
             else "",
-            f"{len(scored.label):,} rows, at least {policy.min_rows:,} are asked for",
+            f"{count(len(scored.label), 'row')}, at least {policy.min_rows:,} are asked for",
         ),
     ]
     if evidence.problem != "regression" and checks[0].outcome == "pass":
@@ -52,7 +52,7 @@ def examine(evidence: Evidence, rows: pl.DataFrame, policy: Policy) -> tuple[Sco
             _check(
                 "classes",
                 _rare_class(evidence, scored, policy.min_class_rows),
-                f"every class has at least {policy.min_class_rows:,} rows",
+                f"every class has at least {count(policy.min_class_rows, 'row')}",
             )
         )
     return scored, checks
@@ -81,11 +81,11 @@ def _why_not(evidence: Evidence, rows: pl.DataFrame) -> str:
     if text:
         return f"column {text[0]!r} of the evidence's rows holds {rows.schema[text[0]]}, not numbers"
     if rows.height != evidence.rows:
-        return f"the evidence says {evidence.rows:,} rows and holds {rows.height:,}"
+        return f"the evidence says {count(evidence.rows, 'row')} and holds {rows.height:,}"
     if rows.is_empty():
         return "the evidence has no rows"
     if rows[ID].null_count():
-        return f"{rows[ID].null_count():,} rows of the evidence have no id"
+        return f"the evidence holds {count(rows[ID].null_count(), 'row')} with no id"
     if rows[ID].n_unique() != rows.height:
         return f"row ids of the evidence are not unique: {rows.height - rows[ID].n_unique():,} repeat"
     return "" if evidence.champion_digest else _no_baseline(evidence)
@@ -168,9 +168,9 @@ def _rare_class(evidence: Evidence, scored: Scored, least: int) -> str:
     """The first class with too few rows; a class without rows that the candidate does not know either is not asked for."""
     binary = evidence.problem == "binary"
     for index in range(2 if binary else len(evidence.classes)):
-        count = int((scored.label == index).sum())
-        known = binary or count > 0 or bool((scored.candidate[:, index] > 0).any())
-        if known and count < least:
+        held = int((scored.label == index).sum())
+        known = binary or held > 0 or bool((scored.candidate[:, index] > 0).any())
+        if known and held < least:
             name = evidence.classes[index] if index < len(evidence.classes) else str(index)
-            return f"class {name!r} has {count:,} rows to judge on, fewer than policy.min_class_rows = {least:,}"
+            return f"class {name!r} has {count(held, 'row')} to judge on, fewer than policy.min_class_rows = {least:,}"
     return ""

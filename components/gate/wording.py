@@ -12,6 +12,11 @@ def sentence(verdict: Verdict, reason: str) -> str:
     return f"{WORD[verdict]}: {reason}."
 
 
+def count(how_many: int, noun: str) -> str:
+    """A number of things: `1 row`, `24,312 rows`."""
+    return f"{how_many:,} {noun}{'' if how_many == 1 else 's'}"
+
+
 def number(value: float | None, width: float = math.nan) -> str:
     """A number with as many decimals as an interval of this width makes worth reading; four when there is none."""
     if value is None:

@@ -9,7 +9,7 @@ import polars as pl
 from kfp_ratchet.components.ingest.conversion import Dtype
 from kfp_ratchet.components.ingest.partitions import partition_columns
 from kfp_ratchet.components.ingest.text import CSV, JSON_LINES, scan_text
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 
 PARQUET, IPC = "Parquet", "Arrow IPC"
 _SUFFIXES = {
@@ -40,12 +40,12 @@ def file_format(file: TableFile) -> str:
     """The format that a file's name promises.
 
     Raises:
-        RatchetError: None that is supported.
+        InputError: None that is supported.
     """
     for suffix, kind in _SUFFIXES.items():
         if file.path.name.lower().endswith(suffix):
             return kind
-    raise RatchetError(
+    raise InputError(
         f"{file.path} is not a supported file", f"remove it, or convert it to one of {', '.join(_SUFFIXES)}"
     )
 
@@ -63,17 +63,17 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
         declared: Types by column from the user's schema, for text formats and for the columns of folders.
 
     Raises:
-        RatchetError: A file cannot be read, has other columns than the first, or holds a value that its column's declared type
+        InputError: A file cannot be read, has other columns than the first, or holds a value that its column's declared type
             cannot; the file is named.
     """
     kind = file_format(files[0])
     for file in files:
         if file_format(file) != kind:
-            raise RatchetError(
+            raise InputError(
                 f"{file.path} is {file_format(file)}, but {files[0].path} is {kind}", "keep one format a table"
             )
         if file.path.stat().st_size == 0:
-            raise RatchetError(f"{file.path} is empty", "remove it, or write it again")
+            raise InputError(f"{file.path} is empty", "remove it, or write it again")
     try:
         if kind in (CSV, JSON_LINES):
             frames = scan_text([file.path for file in files], kind, declared)
@@ -93,17 +93,25 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
     return pl.concat([frame.select(pl.col(name).cast(dtype) for name, dtype in common.items()) for frame in frames])
 
 
-def broken(files: Sequence[TableFile], declared: Mapping[str, Dtype], error: Exception) -> RatchetError:
+def broken(files: Sequence[TableFile], declared: Mapping[str, Dtype], error: Exception) -> InputError:
     """What went wrong while files were read; the first one that cannot be read alone is named."""
     for file in files if len(files) > 1 else ():
         try:
             scan_files([file], declared).select(pl.all().null_count()).collect(engine="streaming")
-        except RatchetError as own:
+        except InputError as own:
             return own
         except _READ_ERRORS as own:
             return broken([file], declared, own)
     reason = " ".join(str(error).split("\n\n")[0].split())
-    return RatchetError(f"{files[0].path} cannot be read: {reason}", "is it complete? write it again, or remove it")
+    return InputError(f"{files[0].path} cannot be read: {reason}", _remedy(reason))
+
+
+def _remedy(reason: str) -> str:
+    if "utf-8" in reason.lower():
+        return "it is not UTF-8 text: save it as UTF-8"
+    if "more fields" in reason:
+        return "a line holds more values than the header names: quote commas inside values, or fix the line"
+    return "is it complete? write it again, or remove it"
 
 
 def _agree(files: Sequence[TableFile], schemas: Sequence[pl.Schema]) -> dict[str, Dtype]:
@@ -115,13 +123,13 @@ def _agree(files: Sequence[TableFile], schemas: Sequence[pl.Schema]) -> dict[str
         if missing or extra:
             differences = (("lacks", missing), ("adds", extra))
             told = " and ".join(f"{verb} {', '.join(map(repr, names))}" for verb, names in differences if names)
-            raise RatchetError(
+            raise InputError(
                 f"{file.path} has other columns than {files[0].path}: it {told}", "make the files of a table agree"
             )
         for name, dtype in schema.items():
             wider = _wider(common[name], dtype)
             if wider is None:
-                raise RatchetError(
+                raise InputError(
                     f"column {name!r} is {dtype} in {file.path}, but {common[name]} in {files[0].path}",
                     "make the files of a table agree",
                 )

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from kfp_ratchet.components.ingest.conversion import Dtype, from_text
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 
 _KEY_AND_VALUE = re.compile(r"([^/=]+)=([^/]*)/")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -23,7 +23,7 @@ def partition_columns(names: Sequence[str], declared: Mapping[str, Dtype]) -> li
         declared: Types by column from the user's schema.
 
     Raises:
-        RatchetError: A value is not of its declared type.
+        InputError: A value is not of its declared type.
     """
     folders = [
         {key: None if value == _NULL else unquote(value) for key, value in _KEY_AND_VALUE.findall(name)}
@@ -40,7 +40,7 @@ def partition_columns(names: Sequence[str], declared: Mapping[str, Dtype]) -> li
             values = pl.DataFrame({key: texts}, schema={key: pl.String}).select(convert)[key].to_list()
         for index, text, value in zip(holders, texts, values, strict=True):
             if text is not None and value is None:
-                raise RatchetError(f"the folder {key}={text} of {names[index]} is not {dtype}", "fix it or the schema")
+                raise InputError(f"the folder {key}={text} of {names[index]} is not {dtype}", "fix it or the schema")
             columns[index][key] = pl.lit(value, dtype=dtype).alias(key)
     return columns
 

@@ -26,8 +26,8 @@ def ingest_source(
     """Read the files of `revision` into a Dataset at `dataset_path`.
 
     Raises:
-        InputError: A parameter is missing or cannot be read.
-        RatchetError: A file changed, is missing or cannot be read; it is named.
+        InputError: A parameter is missing, or a parameter or a file (it is named) cannot be read, or no row is in the window.
+        RatchetError: A file changed or is gone since it was pinned; it is named.
     """
     with journal(store, dataset_uri) as step:
         roles = parse_parameter(Columns, columns, "columns")
@@ -44,7 +44,7 @@ def ingest_source(
             opened = open_source(uri)
             files = [TableFile(opened.open(entry), entry.path) for entry in manifest.tables[name]]
             marks = [_mark(file) for file in files]
-            step.progress(f"reading {len(files)} files of {name!r}")
+            step.progress(f"reading {counted(len(files), 'file')} of {name!r}")
             declared = _declared(schema, name, list(uris)) if is_text(files) or _partitioned(files) else {}
             try:
                 rows = scan_files(files, declared)
@@ -57,7 +57,7 @@ def ingest_source(
                 if _mark(file) != mark:
                     raise RatchetError(f"{file.path} changed while it was read", "start a new run, which pins it anew")
         if not tables[main].rows:
-            raise RatchetError(
+            raise InputError(
                 f"table {main!r} has no rows" + (f" in the window {window}" if left_out else ""),
                 "check the source, as_of and window",
             )
@@ -107,7 +107,8 @@ def _declared(schema: str, table: str, tables: list[str]) -> Mapping[str, Dtype]
 def _within(rows: pl.LazyFrame, time: str, window: Window) -> tuple[pl.LazyFrame, int]:
     """Rows inside the window, and how many are not. Rows without a time stay: they are validation's to judge.
 
-    Training rows are counted back from the newest row before the end, exactly as the split does.
+    The split counts training rows back from the newest row that validation and `prepare` let through. It may be older than the newest
+    row here, so twice the window's length is kept.
     """
     if not window.end or time not in rows.collect_schema():
         return rows, 0
@@ -115,7 +116,7 @@ def _within(rows: pl.LazyFrame, time: str, window: Window) -> tuple[pl.LazyFrame
     newest = rows.select(when.filter(when < end).max()).collect(engine="streaming").item()
     inside = when < end
     if window.train != "all" and isinstance(newest, datetime):
-        inside &= when > pl.lit(newest - length(window.evaluate) - length(window.train)).cast(pl.Datetime("us"))
+        inside &= when > pl.lit(newest - 2 * (length(window.evaluate) + length(window.train))).cast(pl.Datetime("us"))
     keep = inside | when.is_null()
     dropped = rows.select((~keep).sum()).collect(engine="streaming").item()
     return rows.filter(keep), int(dropped)

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from kfp_ratchet.components.ingest.conversion import MISSING, Dtype, from_text, unreadable
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 
 CSV, JSON_LINES = "CSV", "JSON lines"
 
@@ -21,7 +21,7 @@ def scan_text(paths: Sequence[Path], kind: str, declared: Mapping[str, Dtype]) -
     """A lazy frame a file; all have the same type for the same column.
 
     Raises:
-        RatchetError: A value cannot be what the schema says of its column, or a CSV names a column twice.
+        InputError: A value cannot be what the schema says of its column, or a CSV names a column twice.
         polars.exceptions.PolarsError: A file cannot be read.
     """
     present = [_names(path, kind) for path in paths]
@@ -45,7 +45,10 @@ def _names(path: Path, kind: str) -> list[str]:
     names = pl.scan_csv(path, infer_schema_length=0).collect_schema().names()
     for name in names:
         if match := re.fullmatch(r"(.*)_duplicated_\d+", name):
-            raise RatchetError(f"{path} names the column {match[1]!r} twice", "rename one")
+            raise InputError(f"{path} names the column {match[1]!r} twice", "rename one")
+        if "\ufffd" in name:
+            # polars refuses other encodings in values, and replaces what it cannot read in names.
+            raise InputError(f"{path} names a column {name!r}: the file is not UTF-8 text", "save it as UTF-8")
     return names
 
 
@@ -88,7 +91,7 @@ def _check_values(path: Path, frame: pl.LazyFrame, declared: Mapping[str, Dtype]
         if count:
             example = frame.filter(marks[name]).select(name).head(1).collect(engine="streaming").item()
             more = f" (and {count - 1:,} more such)" if count > 1 else ""
-            raise RatchetError(
+            raise InputError(
                 f"column {name!r} of {path} holds {example!r}{more}, which is not {declared[name]}",
                 "fix the file, or change the column's dtype in the schema",
             )

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from kfp_ratchet.components.gate import figures as gate_figures
+from kfp_ratchet.components.gate.wording import count
 from kfp_ratchet.components.notify import figures, wording
 from kfp_ratchet.components.notify.details import Finding, Rule, TableCount, Trial, each, mapping, numbers
 from kfp_ratchet.components.notify.run_view import RunView
@@ -51,7 +52,7 @@ def render(run: RunView) -> str:
         verdict=macros.verdict(),  # type: ignore[attr-defined]
         sections=[section for section in drawn if section[2].strip()],
     )
-    return page(f"{run.model_name or 'Run'} \N{MIDDLE DOT} {run.run}", body)
+    return page(f"{run.model_name or 'Run'} \N{MIDDLE DOT} {context['started'] or run.run}", body)
 
 
 def _context(run: RunView) -> dict[str, Any]:
@@ -147,6 +148,7 @@ def _lineage(run: RunView) -> list[tuple[str, Any, str]]:
     evaluate, register, decision = run.details("evaluate"), run.details("register"), run.decision
     card = mapping(register.get("card"))
     facts = [
+        ("Run", run.run, "digest"),
         ("Revision of the data", pin.get("revision") or ingest.get("revision") or card.get("revision"), "digest"),
         ("Source", _text(pin.get("source")), ""),
         ("Window", _text(pin.get("window")), ""),
@@ -216,6 +218,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": number,
+        "counted": count,
         "chosen": chosen,
         "check_name": gate_figures.check_name,
         "duration": wording.duration,

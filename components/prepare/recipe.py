@@ -14,9 +14,11 @@ from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import MAIN, Dataset, scan_table, write_table
 from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.parameters import parse_parameter
-from kfp_ratchet.components.shared.split import moments
-from kfp_ratchet.components.validate.checks import judge_leakage
+from kfp_ratchet.components.shared.split import moments, require_roles
+from kfp_ratchet.components.train.labels import unlabelled
+from kfp_ratchet.components.validate.checks import CheckResult, check_labels, judge_leakage
 from kfp_ratchet.components.validate.settings import Checks
 
 Tables = Mapping[str, pl.LazyFrame]
@@ -57,9 +59,9 @@ def prepare_rows(
     """Write the model rows, sorted by time then id, as a Dataset of one table.
 
     Raises:
-        InputError: A parameter cannot be read, or the recipe's SQL or function is not there.
-        RatchetError: The recipe failed, or its result lacks a role's column, is empty or repeats ids.
-        BlockedError: A feature of the result tells the target.
+        InputError: A parameter cannot be read, the recipe's SQL or function is not there, or its result lacks a role's column.
+        RatchetError: The recipe failed, or its result is empty or repeats ids.
+        BlockedError: Rows of the result lack a label, its labels are not those of the problem, or a feature tells the target.
     """
     with journal(store, rows_uri, inputs={"dataset": dataset_uri}) as step:
         way = parse_parameter(Recipe, recipe, "recipe")
@@ -77,9 +79,12 @@ def prepare_rows(
             message = " ".join(str(error).split("\n\n")[0].split())
             kind = InputError if way.sql else RatchetError
             raise kind(f"{name} failed: {type(error).__name__}: {message}", _has(tables)) from error
-        step.progress(f"checking {rows.height:,} model rows")
+        step.progress(f"checking {counted(rows.height, 'model row')}")
         rows = _checked(rows, roles, name)
-        outcomes, found = judge_leakage(rows, roles, policy.leakage)
+        rows, outcomes = _labelled(rows, roles, policy, name)
+        sound = all(outcome.outcome == "pass" for outcome in outcomes)
+        leaks, found = judge_leakage(rows, roles, policy.leakage) if sound else ([], [])
+        outcomes += leaks
         shape = write_table(rows, rows_path, MAIN)
         Dataset(
             revision=dataset.revision,
@@ -89,7 +94,7 @@ def prepare_rows(
             accepted_rows=dataset.accepted_rows,
         ).write(rows_path)
         step.found(
-            f"{shape.rows:,} model rows, {len(shape.columns)} columns by {name}",
+            f"{counted(shape.rows, 'model row')}, {counted(len(shape.columns), 'column')} by {name}",
             recipe={"way": "sql" if way.sql else "function", "name": name, "digest": source_digest, "sql": way.sql},
             rows=shape.rows,
             columns=shape.columns,
@@ -135,14 +140,7 @@ def _as_frame(made: object, name: str) -> pl.DataFrame:
 
 def _checked(rows: pl.DataFrame, roles: Columns, name: str) -> pl.DataFrame:
     """Rows in the order of time, then id, if they can be model rows."""
-    wanted = {"target": roles.target, "id": roles.id, "time": roles.time, "weight": roles.weight}
-    wanted |= {f"slices[{index}]": slice_ for index, slice_ in enumerate(roles.slices)}
-    for role, column in wanted.items():
-        if column and column not in rows.columns:
-            raise RatchetError(
-                f"columns.{role} {column!r} is missing from the result of {name} (has: {', '.join(rows.columns)})",
-                "add it to the recipe, or fix columns",
-            )
+    require_roles(rows.columns, roles, f"the result of {name}")
     if rows.is_empty():
         raise RatchetError(f"{name} gives no rows", "check its joins and filters")
     if roles.id:
@@ -151,12 +149,32 @@ def _checked(rows: pl.DataFrame, roles: Columns, name: str) -> pl.DataFrame:
             example = twice[roles.id].sort(nulls_last=True)[0]
             times = rows.filter(pl.col(roles.id).eq_missing(pl.lit(example, dtype=rows.schema[roles.id]))).height
             raise RatchetError(
-                f"{name} repeats ids: {twice.height:,} rows share their {roles.id!r} with another, e.g. {example!r} {times} times",
+                f"{name} repeats ids: {counted(twice.height, 'row')} share their {roles.id!r} with another, e.g. {example!r} {times} times",
                 "a join multiplies rows: make the joined table unique in its key, or fix columns.id",
             )
     # Joins keep no order: without an id, all columns decide among rows of one time.
     last = [roles.id] if roles.id else [column for column, dtype in rows.schema.items() if not dtype.is_nested()]
     return rows.sort(*([moments(rows, roles.time)] if roles.time else []), *last, maintain_order=True)
+
+
+def _labelled(rows: pl.DataFrame, roles: Columns, policy: Checks, name: str) -> tuple[pl.DataFrame, list[CheckResult]]:
+    """The rows that have a label, and what to say of it: as `validate` does with what is in the source."""
+    if not roles.target:
+        return rows, []
+    bad = unlabelled(rows[roles.target])
+    count = int(bad.sum())
+    if not count:
+        return rows, [check_labels(rows, roles)]
+    lacking = f"{counted(count, 'model row')} {'lacks' if count == 1 else 'lack'} a label ({count / rows.height:.2%})"
+    reason = f"{lacking}: {name} gives null or NaN for {roles.target!r}"
+    if policy.on_failure == "block":
+        remedy = "leave rows whose outcome is not known out there, or set checks.on_failure: quarantine"
+    elif count == rows.height or count / rows.height > policy.max_quarantine_share:
+        remedy = f"at most {policy.max_quarantine_share:.2%} may be quarantined"
+    else:
+        left = rows.filter(~bad)
+        return left, [CheckResult("label", "pass", f"{reason}; quarantined"), check_labels(left, roles)]
+    return rows, [CheckResult("label", "fail", f"{reason}; {remedy}")]
 
 
 def _has(tables: Tables) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 from kfp_ratchet.components._image import VERSION
 from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.decision import Decision
-from kfp_ratchet.components.shared.entry import Draft, Entry, Kind
+from kfp_ratchet.components.shared.entry import Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.journal import Origin, journal
+from kfp_ratchet.components.shared.lease import lease
 from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import Card, model_digest
 from kfp_ratchet.components.shared.store import Store
@@ -32,7 +33,7 @@ def register_model(
 ) -> str:
     """Register a candidate whatever the verdict; reject and inconclusive are also written to the ledger.
 
-    Every part may be repeated: the version is found again by run and digest, the entry by run and version.
+    Every part may be repeated, by this run or another: a model digest has one version, a decision about it one entry.
 
     Args:
         model: The candidate's folder.
@@ -62,7 +63,8 @@ def register_model(
                 f"the decision {decision_uri} is about model {decided.candidate_digest or '(none)'}, but {model_uri} is {digest}",
                 "pass the model that evaluate scored",
             )
-        ledger = Ledger(Store(store), model_name)
+        kept, decision_digest = Store(store), digest_file(Path(decision))
+        ledger = Ledger(kept, model_name)
         if decided.unchanged:
             version = decided.champion_version
         else:
@@ -70,24 +72,21 @@ def register_model(
             from kfp_ratchet.components.shared import registry
 
             step.progress(f"registering with MLflow at {registry.masked(tracking_uri)}")
-            version = registry.register(
-                tracking_uri,
-                model_name,
-                Path(model),
-                digest,
-                tags=_tags(decided, digest_file(Path(decision)), run),
-                metrics=_metrics(decided, card),
-                parameters={"workload": card.workload, "seed": card.seed, **card.parameters},
-                run_name=run,
-            )
+            with lease(kept, f"register/{model_name}/{digest.partition(':')[2]}", step.progress):
+                version = registry.register(
+                    tracking_uri,
+                    model_name,
+                    Path(model),
+                    digest,
+                    tags={registry.RUN_TAG: run, **_tags(decided, decision_digest)},
+                    metrics=_metrics(decided, card),
+                    parameters={"workload": card.workload, "seed": card.seed, **card.parameters},
+                    run_name=run,
+                )
         entry = None
         if decided.verdict != "promote":
-            kind: Kind = decided.verdict
-            entry = ledger.find(kind, run, version, after=epoch) or ledger.append(
-                Draft.of(decided, digest_file(Path(decision)), kind, version, epoch, run).model_copy(
-                    update={"digest": digest}
-                )
-            )
+            draft = Draft.of(decided, decision_digest, decided.verdict, version, epoch, run)
+            entry = ledger.append(draft.model_copy(update={"digest": digest}))
         result = {
             "version": version,
             "digest": digest,
@@ -105,9 +104,8 @@ def register_model(
     return version
 
 
-def _tags(decided: Decision, decision_digest: str, run: str) -> dict[str, str]:
+def _tags(decided: Decision, decision_digest: str) -> dict[str, str]:
     tags = {
-        "ratchet.run": run,
         "ratchet.verdict": decided.verdict,
         "ratchet.reason": decided.reason,
         "ratchet.revision": decided.revision,

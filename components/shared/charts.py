@@ -14,6 +14,7 @@ from typing import Literal
 _MARKS = ("var(--accent)", "var(--second)", "var(--muted)")
 _PLOT_HEIGHT_PX = 220
 _LARGEST = 1e300
+_SMALL = 1e-4
 _MINUS = "\N{MINUS SIGN}"
 _DASH = "\N{EN DASH}"
 
@@ -37,8 +38,11 @@ class Series:
     style: Literal["line", "dashed", "dots", "marked"] = "line"
 
 
-def number(value: object) -> str:
-    """A number for people: thousands separated, about four significant digits; an en dash for what is missing or not finite."""
+def number(value: object, among: Iterable[float | None] = ()) -> str:
+    """A number for people: thousands separated, about four significant digits; an en dash for what is missing or not finite.
+
+    Beside larger numbers (`among`), one that is too small for four decimals is 0.0000, not a power of ten.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _DASH if value is None else str(value)
     if isinstance(value, int):
@@ -48,7 +52,9 @@ def number(value: object) -> str:
     size = abs(value)
     if value.is_integer() and size < 1e12:
         text = f"{value:,.0f}"
-    elif size < 1e-4 or size >= 1e12:
+    elif size < _SMALL and any(_finite(other) and abs(other or 0) >= _SMALL for other in among):
+        text = f"{round(value, 4) + 0.0:.4f}"
+    elif size < _SMALL or size >= 1e12:
         text = f"{value:.2e}"
     else:
         decimals = 4 if size < 1 else 3 if size < 10 else 2 if size < 100 else 1 if size < 10_000 else 0
@@ -78,11 +84,13 @@ def lines(title: str, series: Sequence[Series], x_label: str, y_label: str, capt
     finite = [(x, y) for one in series for x, y in one.points if _finite(x, y) and y is not None]
     if not finite:
         return ""
-    x_low, x_high = _padded([x for x, _ in finite], 0.02)
+    x_low, x_high = _padded([x for x, _ in finite], 0.03)
     # Room at the left for the labels of the y axis, which stand on its grid lines.
     x_low -= 0.08 * (x_high - x_low)
     y_low, y_high = _padded([y for _, y in finite], 0.08)
-    drawn = [_grid(y_low, y_high), _x_axis(x_low, x_high)]
+    # Trials and epochs are counted.
+    whole = all(float(x).is_integer() for x, _ in finite)
+    drawn = [_grid(y_low, y_high), _x_axis(x_low, x_high, whole)]
     for one, mark in zip(series, _cycle(len(series)), strict=True):
         runs = _runs(one.points)
         placed = [[(_percent(x, x_low, x_high), 100 - _percent(y, y_low, y_high)) for x, y in run] for run in runs]
@@ -131,7 +139,7 @@ def _rows(
         grid += f'<line class="bound" x1="{_at(bound, low, high)}" x2="{_at(bound, low, high)}" y1="0" y2="100%"/>'
     cells = []
     for row in rows:
-        said = _estimate(row)
+        said = _estimate(row, known)
         cells.append(
             f'<span class="label">{escape(row.label)}</span><span class="value">{said}</span>'
             f'<svg class="plot" role="img" height="30">{_described(row.label, said)}{grid}{_marks(row, low, high, from_zero)}</svg>'
@@ -163,12 +171,11 @@ def _marks(row: Row, low: float, high: float, from_zero: bool) -> str:
     return drawn if from_zero else f'{drawn}<circle class="dot" cx="{at:.2f}%" cy="15" r="5.5"/>'
 
 
-def _estimate(row: Row) -> str:
+def _estimate(row: Row, among: Sequence[float]) -> str:
     if not _finite(row.value):
         return "not measured"
-    if not _finite(row.low, row.high):
-        return number(row.value)
-    return f"{number(row.value)} [{number(row.low)}, {number(row.high)}]"
+    value, low, high = (number(one, among) for one in (row.value, row.low, row.high))
+    return f"{value} [{low}, {high}]" if _finite(row.low, row.high) else value
 
 
 def _figcaption(title: str, caption: str, more: str = "") -> str:
@@ -196,19 +203,19 @@ def _grid(low: float, high: float) -> str:
     )
 
 
-def _x_axis(low: float, high: float) -> str:
-    ticks = [tick for tick in _ticks(low, high, 6) if 3 < _percent(tick, low, high) < 98]
+def _x_axis(low: float, high: float, whole: bool) -> str:
+    ticks = [tick for tick in _ticks(low, high, 6, 1.0 if whole else 0.0) if 3 < _percent(tick, low, high) < 98]
     return '<line class="axis" x1="0" x2="100%" y1="100%" y2="100%"/>' + "".join(
         f'<text x="{_at(tick, low, high)}" y="100%" dy="17" text-anchor="middle">{label}</text>'
         for tick, label in zip(ticks, _labels(ticks), strict=True)
     )
 
 
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers within [low, high], about `count` of them: steps of 1, 2 or 5 times a power of ten."""
+def _ticks(low: float, high: float, count: int, least: float = 0.0) -> list[float]:
+    """Round numbers within [low, high], about `count` of them: steps of 1, 2 or 5 times a power of ten, none below `least`."""
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    step = max(least, next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 

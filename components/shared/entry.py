@@ -71,6 +71,11 @@ class Draft(BaseModel):
             ),
         )
 
+    def repeats(self, other: "Draft") -> bool:
+        """Whether both say the same, whichever run says it: about one model, by one decision, against one champion."""
+        mine, its = ((one.kind, one.version, one.digest, one.decision_digest, one.epoch) for one in (self, other))
+        return mine == its
+
 
 class Entry(Draft):
     """One line of a model's history."""

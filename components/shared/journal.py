@@ -116,7 +116,8 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
         inputs: URIs of the input artifacts by name.
 
     Raises:
-        Exception: Whatever the body raises, after it is recorded.
+        RatchetError: The body called `sys.exit`: with status 0, the step would count as a success.
+        Exception: Whatever else the body raises, after it is recorded.
     """
     origin = Origin.of(uri)
     record = Record(
@@ -128,7 +129,8 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
     step = Step(Store(store) if store else None, record)
     step.write()
     try:
-        yield step
+        with _no_exit():
+            yield step
     except BaseException as error:
         record.state = "failed"
         known = isinstance(error, RatchetError)
@@ -145,6 +147,19 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
         raise
     record.state = "succeeded"
     step.write()
+
+
+@contextlib.contextmanager
+def _no_exit() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as error:
+        # The innermost frame is the caller's: sys.exit itself is no Python code.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise RatchetError(
+            f"{place.name} in {place.filename}, line {place.lineno}, called sys.exit({error.code!r})",
+            "raise an error instead",
+        ) from error
 
 
 def read_run(store: Store, run: str) -> dict[str, Record]:

@@ -4,6 +4,7 @@ Entries are objects `ledger/<model>/<number>.json`, each created only if it does
 so a bucket or a folder is enough for a compare-and-swap. An entry holds the digest of the one before it, so a change shows.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,8 @@ _ATTEMPTS = 1000
 _READERS = 16
 
 MAKES_CHAMPION: frozenset[Kind] = frozenset({"promote", "rollback"})
-JUDGED: frozenset[Kind] = frozenset({"promote", "reject", "inconclusive"})
+REFUSED: frozenset[Kind] = frozenset({"reject", "inconclusive"})
+JUDGED: frozenset[Kind] = REFUSED | {"promote"}
 _NEEDS_EPOCH: frozenset[Kind] = MAKES_CHAMPION | {"deploy-started"}
 
 
@@ -99,21 +101,16 @@ class Ledger:
         # An entry about evidence that could not be read knows no rows.
         return next((entry.rows for entry in judged if entry.rows), 0)
 
-    def find(self, kind: Kind, run: str, version: str, after: int = 0) -> Entry | None:
-        """The entry that this run has already written about this version, None if it has not.
+    def find(self, draft: Draft) -> Entry | None:
+        """The entry that says this already, whichever run wrote it.
 
-        Args:
-            kind: Kind of entry.
-            run: Who wrote it.
-            version: Version in the registry.
-            after: Only entries with a larger number; a run's own are always after the epoch it was judged against.
+        None when there is none, or when a newer one of its sort about the same model digest says something else.
         """
-        for entry in self.newest():
-            if entry.number <= after:
-                return None
-            if (entry.kind, entry.run, entry.version) == (kind, run, version):
-                return entry
-        return None
+        alike = REFUSED if draft.kind in REFUSED else {draft.kind}
+        # What was judged against a champion is always written after the entry that made it.
+        since = itertools.takewhile(lambda entry: entry.number > draft.epoch, self.newest())
+        newest = next((entry for entry in since if entry.kind in alike and entry.digest == draft.digest), None)
+        return newest if newest is not None and newest.repeats(draft) else None
 
     def open_intent(self) -> Entry | None:
         """The newest deploy-started entry, None if it has ended (or there is none)."""
@@ -126,7 +123,7 @@ class Ledger:
         return None
 
     def append(self, draft: Draft) -> Entry:
-        """Write the next entry.
+        """Write the next entry; a refusal that is there already is not written again (see `find`), even by two runs at once.
 
         What makes a champion, and what starts to, is written only while the champion is the one the candidate was judged against; and
         only while the open deploy is the one that `draft.intent` names: the one it commits or takes over.
@@ -139,6 +136,8 @@ class Ledger:
         for _ in range(_ATTEMPTS):
             last = self._length()
             content = self._store.get(self._key(last)) if last else b""
+            if draft.kind in REFUSED and draft.decision_digest and (written := self.find(draft)):
+                return written
             if draft.kind in _NEEDS_EPOCH:
                 self._check_epoch(draft)
             if draft.kind == "deploy-started" or (draft.kind in MAKES_CHAMPION and draft.intent):

@@ -1,4 +1,4 @@
-"""The model registry: versions of a model in MLflow, each found again by run and digest, and aliases made from the ledger."""
+"""The model registry: one version in MLflow for each model digest, and aliases made from the ledger."""
 
 import contextlib
 import itertools
@@ -30,14 +30,16 @@ def register(
     parameters: Mapping[str, Any],
     run_name: str,
 ) -> str:
-    """Make a version of a model folder; what an earlier, killed call left is completed, never doubled.
+    """Make a version of a model folder, or find the one of the same digest and give it the newest tags and metrics.
+
+    What an earlier, killed call left is completed, never doubled. MLflow has no conditional create: hold a lease on the digest.
 
     Args:
         tracking_uri: MLflow tracking URI.
         name: Registered name of the model; also the name of the MLflow experiment.
         folder: The model folder.
-        digest: The model's digest; with the tag `ratchet.run` it identifies the version.
-        tags: Tags of run and version; must hold `ratchet.run`.
+        digest: The model's digest; it identifies the version.
+        tags: Tags of run and version.
         metrics: Metrics of the MLflow run.
         parameters: Parameters of the MLflow run.
         run_name: Name of the MLflow run.
@@ -53,18 +55,23 @@ def register(
         experiment = _experiment(client, tracking_uri, name)
         known = client.search_runs(
             [experiment],
-            f"tags.`{RUN_TAG}` = '{tags[RUN_TAG]}' and tags.`{DIGEST_TAG}` = '{digest}'",
+            f"tags.`{DIGEST_TAG}` = '{digest}'",
             order_by=["attributes.start_time ASC"],
         )
         run = known[0] if known else client.create_run(experiment, run_name=run_name, tags=all_tags)
         run_id = run.info.run_id
         if _COMPLETE_TAG not in run.data.tags:
             client.log_artifacts(run_id, str(folder), _ARTIFACTS)
-            for key, value in parameters.items():
-                client.log_param(run_id, key, str(value)[:_PARAMETER_LENGTH])
+            # MLflow never changes a parameter; the same weights may have come of other ones.
+            for key in parameters.keys() - run.data.params.keys():
+                client.log_param(run_id, key, str(parameters[key])[:_PARAMETER_LENGTH])
+        wanted = {**all_tags, _COMPLETE_TAG: _ARTIFACTS}
+        changed = {key: value for key, value in wanted.items() if run.data.tags.get(key) != value}
+        if changed:
             for key, number in metrics.items():
                 client.log_metric(run_id, key, number, step=0)
-            client.set_tag(run_id, _COMPLETE_TAG, _ARTIFACTS)
+        for key, value in changed.items():
+            client.set_tag(run_id, key, value)
         version = _version(client, name, run_id, f"{run.info.artifact_uri}/{_ARTIFACTS}", all_tags)
         client.set_terminated(run_id)
     return version

@@ -121,7 +121,7 @@ class Files:
             inner[:] = [name for name in inner if not _hidden(name)]
             found += [Path(folder, name) for name in names if not _hidden(name)]
         if not found:
-            raise RatchetError(f"the folder {self.uri!r} holds no files", "check `source`, or wait for the data")
+            raise InputError(f"the folder {self.uri!r} holds no files", "check `source`, or wait for the data")
         return sorted(found, key=lambda path: path.relative_to(self._root).as_posix())
 
     def _entry(self, path: Path, memory: Memory) -> FileEntry:

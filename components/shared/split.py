@@ -1,7 +1,8 @@
 """Split rows into those that train and those that judge, by the `Window`."""
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.window import Window, exclusive_end
 
 
@@ -62,9 +63,32 @@ def moments(rows: pl.DataFrame | pl.LazyFrame, column: str) -> pl.Expr:
         return pl.col(column).dt.convert_time_zone("UTC").dt.replace_time_zone(None).cast(pl.Datetime("us"))
     if dtype.is_temporal():
         return pl.col(column).cast(pl.Datetime("us"))
-    raise RatchetError(
+    raise InputError(
         f"time column {column!r} holds {dtype}, not dates or times", "convert it in the schema or in prepare"
     )
+
+
+def require_roles(present: Sequence[str], columns: Columns, where: str = "the model rows") -> None:
+    """Check that every role's column is there.
+
+    Args:
+        present: Names of the columns that are there.
+        columns: Roles.
+        where: Where they are, for the message.
+
+    Raises:
+        InputError: One is missing; the message names role, column and the nearest one that is there.
+    """
+    wanted = [(role, getattr(columns, role)) for role in ("target", "id", "time", "weight")]
+    wanted += [("slices", name) for name in columns.slices]
+    for role, name in wanted:
+        if name and name not in present:
+            near = difflib.get_close_matches(name, present, n=1)
+            raise InputError(
+                f"columns.{role} {name!r} is missing from {where} (has: {', '.join(present)})"
+                + (f"; did you mean {near[0]!r}?" if near else ""),
+                f"fix columns.{role} in ratchet.yaml, or make the column in prepare",
+            )
 
 
 def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
@@ -77,14 +101,9 @@ def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
         window: The rule.
 
     Raises:
-        RatchetError: A side would be empty, or a needed column is missing.
+        InputError: A side would be empty, or a role's column is missing.
     """
-    for role in ("target", "id", "time"):
-        name = getattr(columns, role)
-        if name and name not in rows.columns:
-            raise RatchetError(
-                f"{role} column {name!r} is missing from the model rows (has: {', '.join(rows.columns)})", "fix columns"
-            )
+    require_roles(rows.columns, columns)
     if not columns.time:
         return _split_by_hash(rows, columns, window)
     when = moments(rows, columns.time)
@@ -93,7 +112,7 @@ def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:
         rows = rows.filter(pl.col("__when") < end_of(window.end))
     last = rows["__when"].max()
     if not isinstance(last, datetime):
-        raise RatchetError(
+        raise InputError(
             "no rows are left in the window", f"check window.end ({window.end or 'not set'}) and the time column"
         )
     cut = last - length(window.evaluate)
@@ -129,5 +148,5 @@ def _checked(
 ) -> Split:
     for name, side in (("training", train), ("evaluation", evaluate)):
         if side.is_empty():
-            raise RatchetError(f"the {name} window has no rows ({rule})", remedy)
+            raise InputError(f"the {name} window has no rows ({rule})", remedy)
     return Split(train, evaluate, rule, kind)

@@ -12,6 +12,7 @@ import polars as pl
 
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import Card, load_model, model_digest, workload_class
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.train import measures
@@ -65,7 +66,9 @@ def train_workload(
         data = read_fit_rows(dataset, columns, window)
         place = resolve_device(device)
         features = data.columns.features(data.rows.columns)
-        step.progress(f"fitting {workload} on {data.rows.height:,} rows and {len(features)} features, {place}")
+        step.progress(
+            f"fitting {workload} on {counted(data.rows.height, 'row')} and {counted(len(features), 'feature')}, {place}"
+        )
         context = TrainContext(
             seed,
             place,
@@ -82,7 +85,7 @@ def train_workload(
         context.finish()
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         step.found(
-            f"{workload} on {card.rows:,} rows, {len(context.curve)} epochs on {place}; {shown} on the held-out tail",
+            f"{workload} on {counted(card.rows, 'row')}, {counted(len(context.curve), 'epoch')} on {place}; {shown} on the held-out tail",
             workload=workload,
             curve=context.curve,
             device=place,
@@ -130,7 +133,10 @@ def _probe(fitted: Workload, workload: str, data: FitRows) -> dict[str, float]:
         raise RatchetError(f"workload {workload} gave scores of shape {scores.shape}, not {shape}", "fix its predict")
     if not np.isfinite(scores).all():
         bad = int((~np.isfinite(scores)).sum())
-        raise RatchetError(f"workload {workload} gave {bad} NaN or infinite scores on {n:,} rows", "fix its predict")
+        raise RatchetError(
+            f"workload {workload} gave {counted(bad, 'NaN or infinite score')} on {counted(n, 'row')}",
+            "fix its predict",
+        )
     label = encode_target(data.tail[data.columns.target], classes)
     known = np.isfinite(label)
     weight = row_weights(data.tail, data.columns)[known]

@@ -7,6 +7,7 @@ import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.manifest import counted
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -18,28 +19,34 @@ def as_text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
+def unlabelled(target: pl.Series) -> pl.Series:
+    """Whether a row has no label: the target is null, NaN or infinite."""
+    return target.is_null() | ~target.is_finite() if target.dtype.is_float() else target.is_null()
+
+
 def class_names(target: pl.Series, columns: Columns) -> list[str]:
     """Names of the classes in score order, the positive one last when binary; empty for regression.
 
     Raises:
-        RatchetError: The target has one value only, or more than two although the problem is binary.
-        InputError: `columns.positive` is not a value of the target.
+        InputError: The target has one value only, or more than two although the problem is binary; or `columns.positive` is none of
+            them.
     """
     if columns.problem == "regression":
         return []
-    names = as_text(target.drop_nulls().unique().sort()).to_list()
+    names = as_text(target.filter(~unlabelled(target)).unique().sort()).to_list()
     if len(names) < 2:
-        raise RatchetError(
-            f"target column {columns.target!r} has {len(names)} distinct values in the training rows, a classifier needs two",
-            "widen window.train or check the target",
+        holds = f"only {names[0]!r}" if names else "no value"
+        raise InputError(
+            f"target column {columns.target!r} holds {holds} in {counted(target.len(), 'row')}; a classifier needs two classes",
+            "check columns.target and the source, or widen the window",
         )
     if columns.problem == "multiclass":
         return names
     if len(names) > 2:
-        shown = ", ".join(names[:5])
-        raise RatchetError(
-            f"target column {columns.target!r} has {len(names)} distinct values ({shown}, ...), not two",
-            "set columns.problem to multiclass or regression",
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise InputError(
+            f"target column {columns.target!r} holds {len(names)} values ({shown}), but columns.problem is binary",
+            "set columns.problem to multiclass or regression, or fix the target",
         )
     if columns.positive is None:
         return names
@@ -64,19 +71,21 @@ def row_weights(rows: pl.DataFrame, columns: Columns) -> Array:
     """Weight of each row, shape (n,), all 1 when there is no weight column.
 
     Raises:
+        InputError: There is no such column.
         RatchetError: A weight is missing, negative or infinite, or all are zero.
     """
     if not columns.weight:
         return np.ones(rows.height)
     if columns.weight not in rows.columns:
-        raise RatchetError(
-            f"weight column {columns.weight!r} is missing (has: {', '.join(rows.columns)})", "fix columns"
+        raise InputError(
+            f"columns.weight {columns.weight!r} is missing (has: {', '.join(rows.columns)})",
+            "fix columns.weight in ratchet.yaml",
         )
     weights = rows[columns.weight].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     bad = int((~(np.isfinite(weights) & (weights >= 0))).sum())
     if bad or not weights.sum() > 0:
         raise RatchetError(
-            f"weight column {columns.weight!r} has {bad} missing, negative or infinite values and sums to {weights.sum()}",
+            f"weight column {columns.weight!r} has {counted(bad, 'missing, negative or infinite value')} and sums to {weights.sum()}",
             "weights must be finite, 0 or more, and not all 0",
         )
     return weights

@@ -1,5 +1,6 @@
 """The model as MLflow serves it: a pandas frame of raw rows in, scores out."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,17 +100,23 @@ def save_pyfunc(folder: str | Path, saved: Path, card: Card, example: pl.DataFra
         signature=signature(card.features, card.classes, card.columns.problem),
         pip_requirements=[f"kfp-ratchet[train]=={VERSION}"],
     )
+    # As MLflow wrote them, a missing value is NaN, which is no JSON.
+    rows = _sayable(example)
+    split = {"columns": rows.columns, "data": rows.rows()}
+    for name, content in (("input_example", split), ("serving_input_example", {"dataframe_split": split})):
+        Path(folder, f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False, default=str))
     card.write(folder)
 
 
 def _sayable(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with values that JSON and MLflow's schema know; `polars_rows` reads them back. MLflow writes a missing time as "NaT"."""
-    return rows.with_columns(
+    rows = rows.with_columns(
         cs.datetime().dt.to_string("iso:strict"),
         cs.duration().dt.total_microseconds() / 1e6,
         cs.decimal().cast(pl.Float64),
         cs.by_dtype(pl.Date, pl.Time, pl.Categorical, pl.Enum).cast(pl.String),
     )
+    return rows.with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
 
 
 def _series(values: pd.Series, name: str, dtype: str) -> pl.Series:
@@ -145,12 +152,24 @@ def _cast(series: pl.Series, dtype: str) -> pl.Series:
     if dtype.startswith("Datetime"):
         return _moments(series, dtype)
     if dtype == "Date":
-        return series.str.to_date() if series.dtype == pl.String else series.cast(pl.Date)
+        return _dates(series)
     if dtype == "Time" and series.dtype == pl.String:
         return series.str.to_time()
     if dtype.startswith("Duration") and series.dtype.is_numeric():
         return (series * 1e6).cast(pl.Duration("us"))
     return series
+
+
+def _dates(series: pl.Series) -> pl.Series:
+    """Dates; MLflow and pandas write them as datetimes at midnight."""
+    if series.dtype != pl.String and not isinstance(series.dtype, pl.Datetime):
+        return series.cast(pl.Date)
+    moments = _moments(series, "Datetime")
+    dates = moments.dt.date()
+    strange = series.filter((moments != dates.cast(pl.Datetime("us"))).fill_null(False))
+    if strange.len():
+        raise pl.exceptions.InvalidOperationError(f"{strange[0]!s} is a time of day, not a date")
+    return dates
 
 
 def _moments(series: pl.Series, dtype: str) -> pl.Series:

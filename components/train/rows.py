@@ -9,10 +9,12 @@ import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, read_main
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.split import Split, split
 from kfp_ratchet.components.shared.window import Window
+from kfp_ratchet.components.train.labels import class_names, unlabelled
 
 _TAIL_SHARE = 0.15
 
@@ -53,16 +55,18 @@ def read_fit_rows(folder: str, columns: str, window: str) -> FitRows:
         window: `Window` as JSON.
 
     Raises:
-        InputError: `columns` or `window` is not valid, or names no target.
-        RatchetError: A column is missing, or too few rows are left.
+        InputError: `columns` or `window` is not valid or names no target, a column is missing, too few rows are left, or a classifier
+            would see one class only.
     """
     roles = parse_parameter(Columns, columns, "columns")
     if not roles.target:
         raise InputError("columns.target is not set", "name the column to predict")
     rule = parse_parameter(Window, window, "window")
     parts = split(read_main(folder), roles, rule)
-    labelled = parts.train.filter(pl.col(roles.target).is_not_null())
+    labelled = parts.train.filter(~unlabelled(parts.train[roles.target]))
     rows, tail = hold_out_tail(Split(labelled, parts.evaluate, parts.rule, parts.kind), roles)
+    # Here, and not in the first trial: no hyperparameter would mend it.
+    class_names(rows[roles.target], roles)
     return FitRows(Dataset.read(folder), roles, rule, rows, tail, parts.rule, parts.train.height - labelled.height)
 
 
@@ -70,7 +74,7 @@ def hold_out_tail(parts: Split, columns: Columns) -> tuple[pl.DataFrame, pl.Data
     """Hold out the last 15 % of the training rows; without a time column, 15 % by a hash.
 
     Raises:
-        RatchetError: One side would be empty.
+        InputError: One side would be empty.
     """
     n = parts.train.height
     if parts.kind == "time":
@@ -80,8 +84,9 @@ def hold_out_tail(parts: Split, columns: Columns) -> tuple[pl.DataFrame, pl.Data
         held = pl.Series(_held(parts.train, columns), dtype=pl.Boolean)
         rows, tail = parts.train.filter(~held), parts.train.filter(held)
     if rows.is_empty() or tail.is_empty():
-        raise RatchetError(
-            f"{n} labelled training rows are too few to hold some out for early stopping", "widen window.train"
+        raise InputError(
+            f"{counted(n, 'labelled training row')}: too few to hold some out for early stopping",
+            "widen window.train, or shorten window.evaluate",
         )
     return rows, tail
 

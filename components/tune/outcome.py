@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kfp_ratchet.components.shared.canonical import dumps
 from kfp_ratchet.components.shared.charts import Row, Series, bars, lines, number
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.page import page
 
 _CHIP = {"complete": "pass", "pruned": "unknown", "fail": "fail"}
@@ -51,7 +52,7 @@ class Outcome(BaseModel):
         more = "".join(
             f", {counts[state]} {word}" for state, word in (("pruned", "pruned"), ("fail", "failed")) if counts[state]
         )
-        return f"best validation loss {number(self.value)} of {counts['complete']} complete trials{more}"
+        return f"best validation loss {number(self.value)} of {counted(counts['complete'], 'complete trial')}{more}"
 
     def write(self, study: str, report: str) -> None:
         """Write the study (canonical JSON) and the report (HTML)."""

@@ -1,6 +1,7 @@
 """The tune step: search the workload's hyperparameters on the training window."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from kfp_ratchet.components.shared.canonical import dumps
@@ -81,6 +82,7 @@ def _search(
     step: Step,
 ) -> Outcome:
     # Here, and not above: without trials this step needs neither Optuna nor torch.
+    from kfp_ratchet.components.shared.lease import lease
     from kfp_ratchet.components.shared.model import workload_class
     from kfp_ratchet.components.shared.store import Store
     from kfp_ratchet.components.train.device import resolve_device
@@ -101,14 +103,14 @@ def _search(
     data = read_fit_rows(dataset, columns, window)
     place = resolve_device(device)
     described = {name: dimension.model_dump(mode="json") for name, dimension in space.items()}
-    study = open_study(
-        fit_key(data, workload, seed, place, fixed=fixed, space=described), Store(store) if store else None
-    )
+    name, kept = fit_key(data, workload, seed, place, fixed=fixed, space=described), Store(store) if store else None
 
     def fit(parameters: Mapping[str, Any], context: TrialContext) -> None:
         fit_named(kind, workload, data, parameters, context)
 
-    ended = run_trials(study, space, fixed, fit, trials, seed, place, step.progress)
+    # One at a time: an identical run waits, and then finds the trials it wants.
+    with lease(kept, f"studies/{name}", step.progress) if kept else nullcontext():
+        ended = run_trials(open_study(name, kept), space, fixed, fit, trials, seed, place, step.progress)
     return Outcome(
         workload=workload,
         best={**ended.best_params, **fixed},

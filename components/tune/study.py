@@ -57,7 +57,10 @@ class TrialContext:
 
 
 def open_study(name: str, store: Store | None) -> optuna.Study:
-    """Open or make the study of that name; in memory without a store. Trials that died with their process are marked failed."""
+    """Open or make the study of that name; in memory without a store.
+
+    Trials that died with their process are marked failed: whoever opens a study in a store holds the lease on it.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = optuna.storages.JournalStorage(StoreJournal(store, f"studies/{name}")) if store else None
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=_WARM_UP_EPOCHS)
@@ -121,7 +124,7 @@ def run_trials(
         try:
             _run(study, trial, {**suggest(trial, space), **fixed}, fit, TrialContext(trial, seed, device))
         except optuna.exceptions.UpdateFinishedTrialError:
-            # Another run of the same study took this trial for a dead one; its next trial draws the same again.
+            # This process stood still until its lease was taken for a dead one's; the next trial draws the same again.
             continue
         progress(standing(study, trials))
     ended = first(study, trials)

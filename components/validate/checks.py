@@ -8,9 +8,11 @@ from typing import Any, Literal
 import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.split import length, moments, split
 from kfp_ratchet.components.shared.window import Window, exclusive_end
+from kfp_ratchet.components.train.labels import class_names
 from kfp_ratchet.components.validate.leakage import Association, associations
 
 
@@ -46,6 +48,31 @@ def check_age(rows: pl.DataFrame, columns: Columns, window: Window, max_age: str
     )
 
 
+def check_labels(rows: pl.DataFrame, columns: Columns) -> CheckResult:
+    """Whether the labels are those of the problem: two classes or more, exactly two when it is binary.
+
+    Args:
+        rows: Rows that all have a label.
+        columns: Roles; the target is a column of `rows`.
+
+    Raises:
+        InputError: `columns.positive` is none of the classes.
+    """
+    target, what = rows[columns.target], f"target column {columns.target!r} holds"
+    if columns.problem == "regression":
+        strange = target.filter(target.cast(pl.Float64, strict=False).is_null())
+        if strange.len():
+            remedy = "set columns.problem to binary or multiclass, or fix the target"
+            return CheckResult("labels", "fail", f"{what} {strange[0]!r}, which is not a number; {remedy}")
+        return CheckResult("labels", "pass", f"{what} numbers")
+    try:
+        class_names(target, columns.model_copy(update={"positive": None}))
+    except InputError as error:
+        return CheckResult("labels", "fail", str(error))
+    names = class_names(target, columns)
+    return CheckResult("labels", "pass", f"{what} {counted(len(names), 'value')}")
+
+
 def check_rows_ratio(rows: int, baseline_rows: int, ratio: tuple[float, float]) -> CheckResult:
     """Whether the number of rows is in proportion to the last accepted revision's."""
     if not baseline_rows:
@@ -54,7 +81,7 @@ def check_rows_ratio(rows: int, baseline_rows: int, ratio: tuple[float, float]) 
     return CheckResult(
         "rows ratio",
         "pass" if least <= rows <= most else "fail",
-        f"{rows:,} rows after {baseline_rows:,} in the last accepted revision; {least:,} to {most:,} are allowed",
+        f"{counted(rows, 'row')} after {baseline_rows:,} in the last accepted revision; {least:,} to {most:,} are allowed",
     )
 
 
@@ -84,8 +111,8 @@ def check_leakage(found: list[Association], target: str, bound: float) -> CheckR
 def check_overlap(rows: pl.DataFrame, columns: Columns, window: Window) -> CheckResult:
     """Whether no id is in both training and evaluation rows, and no training row is later than an evaluation row."""
     try:
-        # The target may be made by `prepare`; the split does not depend on it.
-        sides = split(rows, columns.model_copy(update={"target": ""}), window)
+        # These may be made by `prepare`; the split does not depend on them.
+        sides = split(rows, columns.model_copy(update={"target": "", "weight": "", "slices": ()}), window)
     except RatchetError as error:
         return CheckResult("overlap", "unknown", f"rows cannot be split yet: {error.message}")
     if sides.kind == "time":
@@ -98,6 +125,7 @@ def check_overlap(rows: pl.DataFrame, columns: Columns, window: Window) -> Check
     shared = sides.train.select(columns.id).unique().join(sides.evaluate.select(columns.id).unique(), on=columns.id)
     if shared.height:
         example = shared.sort(columns.id).item(0, 0)
-        reason = f"id overlap: {shared.height:,} values of {columns.id!r} are in training and evaluation rows, e.g. {example!r}"
+        repeated = f"{counted(shared.height, 'value')} of {columns.id!r}, e.g. {example!r}"
+        reason = f"id overlap: training and evaluation rows share {repeated}"
         return CheckResult("overlap", "fail", reason)
     return CheckResult("overlap", "pass", "training and evaluation rows share no id")

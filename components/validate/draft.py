@@ -10,7 +10,7 @@ _MAX_CATEGORIES = 30
 _MIN_REPEATS = 10
 
 _NOTE = """\
-# A draft from {rows:,} rows of {source}, to be reviewed: it says what this data looked like, not what is right.
+# A draft from {rows} of {source}, to be reviewed: it says what this data looked like, not what is right.
 # Tighten what you know (ranges, unique, isin), loosen what may change, and remove columns that nothing depends on.
 # Format: pandera's YAML for polars.
 """
@@ -18,6 +18,8 @@ _NOTE = """\
 
 def draft_schema(rows: pl.DataFrame, source_name: str) -> str:
     """Pandera YAML that these rows keep: types, missing values, ranges with slack, the values of columns with few.
+
+    Whole numbers that never repeat are names and get no range.
 
     Args:
         rows: A table, or a sample of it; shape (n, columns).
@@ -29,7 +31,8 @@ def draft_schema(rows: pl.DataFrame, source_name: str) -> str:
         "strict": False,
     }
     # A line break would end the comment, and what follows would be read as YAML.
-    note = _NOTE.format(rows=rows.height, source=" ".join(source_name.split()))
+    seen = f"{rows.height:,} row{'' if rows.height == 1 else 's'}"
+    note = _NOTE.format(rows=seen, source=" ".join(source_name.split()))
     return note + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -40,7 +43,9 @@ def _column(values: pl.Series) -> dict[str, Any]:
     present = values.drop_nulls()
     if values.dtype.is_integer() or values.dtype.is_float():
         # No range holds NaN or infinity.
-        if len(present) and (values.dtype.is_integer() or present.is_finite().all()):
+        finite = values.dtype.is_integer() or present.is_finite().all()
+        # Whole numbers that never repeat are names: the next ones lie beyond.
+        if len(present) and finite and not (values.dtype.is_integer() and present.n_unique() == len(present)):
             column |= _range(present)
     elif values.dtype == pl.String:
         distinct = present.unique().sort()

@@ -62,6 +62,10 @@ class Judged:
     failures: tuple[Failure, ...]
 
 
+LABELLED = "has a label"
+"""The check that a row's target is known."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """Rows that fail a check outside the schema."""
@@ -106,7 +110,10 @@ def judge(
         # Without pandera, whose list of all repeated rows takes seconds.
         marks = [*marks, Mark(", ".join(keys), "unique", parsed.select(keys).is_duplicated())]
     bad = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+    labels = {mark.column for mark in marks if mark.check == LABELLED and mark.bad.any()}
     for error in errors:
+        if _column(error) in labels and error.reason_code == SchemaErrorReason.SERIES_CONTAINS_NULLS:
+            continue
         mark = _mark(error, rows.height)
         if mark is None:
             found.append(Failure(table, _column(error), _check(error), reason=_reason(error, rows)))

@@ -12,17 +12,20 @@ from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, Table, scan_table, write_table
 from kfp_ratchet.components.shared.errors import BlockedError
 from kfp_ratchet.components.shared.journal import Step, journal
+from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.split import moments
 from kfp_ratchet.components.shared.window import Window
+from kfp_ratchet.components.train.labels import unlabelled
 from kfp_ratchet.components.validate.checks import (
     CheckResult,
     check_age,
+    check_labels,
     check_overlap,
     check_rows_ratio,
     judge_leakage,
 )
-from kfp_ratchet.components.validate.failures import Failure, Mark, judge
+from kfp_ratchet.components.validate.failures import LABELLED, Failure, Mark, judge
 from kfp_ratchet.components.validate.report import render
 from kfp_ratchet.components.validate.schema import parse_schemas
 from kfp_ratchet.components.validate.settings import Checks
@@ -74,7 +77,7 @@ def validate_dataset(
         outcomes: list[CheckResult] = []
         told: dict[str, Any] = {}
         for name, table in dataset.tables.items():
-            step.progress(f"checking {table.rows:,} rows of {name!r}")
+            step.progress(f"checking {counted(table.rows, 'row')} of {name!r}")
             if name != dataset.main and name not in schemas:
                 results[name] = TableResult(table.rows, None, (), "")
                 outcomes.append(CheckResult(f"schema of {name}", "unknown", "it has no schema; copied as it is"))
@@ -106,6 +109,8 @@ def _main_marks(
     """Rows of the main table that fail what its roles ask, and what could not be asked."""
     marks: list[Mark] = []
     missing: list[CheckResult] = []
+    if roles.target in rows.columns:
+        marks.append(Mark(roles.target, LABELLED, unlabelled(rows[roles.target])))
     if roles.time in rows.columns and rows.schema[roles.time] == pl.String:
         unreadable = pl.col(roles.time).is_not_null() & moments(rows, roles.time).is_null()
         marks.append(Mark(roles.time, "is an ISO date or time", rows.select(unreadable).to_series()))
@@ -138,11 +143,9 @@ def _judged(
     if structural:
         blocked = "columns or whole tables fail, which leaving rows out would not mend"
     elif policy.on_failure == "block":
-        blocked = f"{failing:,} rows fail, and checks.on_failure is block"
+        blocked = f"{_fail(failing)}, and checks.on_failure is block"
     elif share > policy.max_quarantine_share or failing == rows.height:
-        blocked = (
-            f"{failing:,} rows fail ({share:.2%}), and at most {policy.max_quarantine_share:.2%} may be quarantined"
-        )
+        blocked = f"{_fail(failing)} ({share:.2%}), and at most {policy.max_quarantine_share:.2%} may be quarantined"
     if blocked:
         return TableResult(rows.height, None, judged.failures, blocked)
     # Judged again without them: a check of the whole table may hold for all rows and not for these.
@@ -154,14 +157,19 @@ def _judged(
     return TableResult(rows.height, again.rows, judged.failures, "")
 
 
+def _fail(rows: int) -> str:
+    return f"{counted(rows, 'row')} {'fails' if rows == 1 else 'fail'}"
+
+
 def _schema_outcome(result: TableResult, name: str) -> CheckResult:
     if result.blocked:
         return CheckResult(f"schema of {name}", "fail", result.blocked)
     quarantined = result.rows - result.accepted.height if result.accepted is not None else 0
-    kept = f"{result.rows - quarantined:,} rows keep it"
-    return CheckResult(
-        f"schema of {name}", "pass", f"{kept}, {quarantined:,} are quarantined" if quarantined else f"all {kept}"
-    )
+    kept = result.rows - quarantined
+    reason = f"{counted(kept, 'row')} {'keeps' if kept == 1 else 'keep'} it"
+    if quarantined:
+        reason += f", {quarantined:,} {'is' if quarantined == 1 else 'are'} quarantined"
+    return CheckResult(f"schema of {name}", "pass", reason)
 
 
 def _across_rows(
@@ -171,7 +179,7 @@ def _across_rows(
     if roles.time in rows.columns:
         timeless = int(rows.select(moments(rows, roles.time).is_null().sum()).item())
         if timeless:
-            reason = f"{timeless:,} rows have no {roles.time!r}: they neither train nor judge"
+            reason = f"without {roles.time!r}, {counted(timeless, 'row')} can neither train nor judge"
             results.append(CheckResult("time", "unknown", reason))
     if policy.max_age:
         results.append(check_age(rows, roles, window, policy.max_age))
@@ -180,8 +188,9 @@ def _across_rows(
     told: dict[str, Any] = {}
     # What `prepare` makes is judged there.
     if roles.target in rows.columns:
-        leaks, associated = judge_leakage(rows, roles, policy.leakage)
-        results += leaks
+        labels = check_labels(rows, roles)
+        leaks, associated = judge_leakage(rows, roles, policy.leakage) if labels.outcome == "pass" else ([], [])
+        results += [labels, *leaks]
         told["associations"] = associated
     if all(role in rows.columns for role in (roles.id, roles.time) if role):
         results.append(check_overlap(rows, roles, window))
@@ -221,10 +230,12 @@ def _finish(
         **told,
     }
     held = [f"{table['quarantined']:,} of {name}" for name, table in tables.items() if table["quarantined"]]
-    line = f"{tables[dataset.main]['accepted']:,} rows accepted, quarantined: {', '.join(held) or 'none'}"
+    line = f"{counted(tables[dataset.main]['accepted'], 'row')} accepted, quarantined: {', '.join(held) or 'none'}"
     step.found(blocked or line, **details)
     Path(report_path).write_text(render(details, blocked, line), encoding="utf-8")
     if blocked:
         mendable = policy.on_failure == "block" and all(failure.about_rows for failure in failures) and failures
         remedy = "fix the data or the schema" + (", or set checks.on_failure: quarantine" if mendable else "")
+        if any(failure.check == LABELLED for failure in failures):
+            remedy += "; leave rows whose outcome is not known yet out of the source, or set as_of"
         raise BlockedError(blocked, remedy)

@@ -114,5 +114,7 @@ def _tell(console: Console, finished: Any, verbose: bool) -> None:
     rows.append(("MLflow", shlex.join([mlflow, "ui", "--backend-store-uri", finished.project.tracking_uri])))
     if question := how_to_ask(finished.project):
         rows.append(("Ask it", question))
+    elif view.decision and (view.outcome == "promoted" or view.decision.champion_version):
+        rows.append(("Serving", "nothing answers here; start it: ratchet status --start"))
     for name, value in rows:
         console.print(Text.assemble((f"{name:<8}", "bold"), value), soft_wrap=True)

@@ -42,6 +42,11 @@ def test_help_imports_nothing_heavy() -> None:
         (("run", "-p", "trails=3"), 2, "did you mean 'trials'"),
         (("run", "-p", "trials=many"), 2, "not a whole number"),
         (("run", "-p", "trials"), 2, "not NAME=VALUE"),
+        (("run", "-p", "policy={metric: roc_auc}"), 2, "policy"),
+        (("run", "-p", 'policy={"metrik":"roc_auc"}'), 2, "metric"),
+        (("run", "-p", "as_of=yesterday"), 2, "yesterday"),
+        (("run", "-p", "trials=-3"), 2, "trials"),
+        (("run", "-p", "store=s3://me:secret@bucket/x"), 2, "store"),
         (("run", "continous_training"), 2, "there is no pipeline 'continous_training'"),
         (("run", "--wat"), 2, "--wat"),
         (("model", "rollback"), 2, "no champion before"),
@@ -60,6 +65,7 @@ def test_each_mistake_is_named_with_its_exit_code(
     assert done.returncode == code, done.stderr
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert "me:secret" not in done.stderr
 
 
 def test_a_run_without_data_fails_in_its_first_step_and_says_so(project: Path) -> None:

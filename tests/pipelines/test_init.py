@@ -12,7 +12,7 @@ from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.config import Config, load
 from kfp_ratchet.pipelines.config_yaml import read_yaml
 from kfp_ratchet.pipelines.init import init
-from kfp_ratchet.pipelines.table_facts import evaluation_length
+from kfp_ratchet.pipelines.table_facts import evaluation_length, scan
 
 
 @pytest.fixture
@@ -91,6 +91,58 @@ def test_names_that_yaml_would_misread_are_quoted(tmp_path, table):
     assert (columns.target, columns.id, columns.time, columns.positive) == ("true", "a: b # c", "1e3", "yes")
 
 
+@pytest.mark.parametrize("name", ["2024", "null", "true", "1e3"])
+def test_a_name_that_yaml_would_misread_is_quoted(tmp_path, table, name):
+    assert load(init(table(f"{name}.csv", **numbers()), "y", folder=tmp_path).config).name == name
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "row id", "rowid", "Row_ID", "customerId", "order-id"])
+def test_a_unique_column_that_is_called_an_id_is_one(tmp_path, table, name):
+    data = table(**numbers(), paid=list(range(300)), **{name: list(range(5, 305))})
+    assert load(init(data, "y", folder=tmp_path).config).columns.id == name
+
+
+def test_a_file_that_ratchet_would_refuse_is_not_written(tmp_path, table, monkeypatch):
+    from kfp_ratchet.pipelines import init as module
+
+    monkeypatch.setattr(module, "_quoted", str)
+    with pytest.raises(InputError, match="name: must be text"):
+        init(table("2024.csv", **numbers()), "y", folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["2024.csv"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, table):
+    data = table(**numbers())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file cannot be written to: .*--folder"):
+        init(data, "y", folder=tmp_path / "file")
+    (tmp_path / "half" / "schema.yaml").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"half cannot be written to"):
+        init(data, "y", folder=tmp_path / "half", force=True)
+    assert not (tmp_path / "half" / "ratchet.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("x,y\n1,caf\xe9\n2,b\n".encode("latin-1"), r"odd\.csv cannot be read: invalid utf-8.*write it in UTF-8"),
+        (b"x;y\n1;2\n2;3\n", r"odd\.csv is separated by ';'; write it comma-separated"),
+        (b"x;y\n1,5;2\n2;3\n", r"odd\.csv is separated by ';'; write it comma-separated"),
+        (b"x\ty\n1\t2\n", r"odd\.csv is separated by '\\t'"),
+        (b"x,y\n1,2\n2,3,4\n", r"odd\.csv cannot be read: .*comma-separated .* as many values in each line"),
+        (b"", r"odd\.csv is empty"),
+        (b"x,y\n", r"odd\.csv has no rows"),
+    ],
+)
+def test_a_csv_of_another_kind_is_an_input_error_that_says_what_to_do(tmp_path, content, expected):
+    data = tmp_path / "odd.csv"
+    data.write_bytes(content)
+    for read in (lambda: init(data, "y", folder=tmp_path), lambda: scan(data).collect()):
+        with pytest.raises(InputError, match=expected):
+            read()
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
+
+
 def test_present_files_are_never_overwritten_without_force(tmp_path, table):
     data = table(**numbers())
     (tmp_path / "schema.yaml").write_text("mine")
@@ -121,7 +173,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, table):
         ({"name": "My Model"}, numbers(), "try my-model"),
         ({}, {"x": [1, 2], "y": [5, 5]}, "'y' is 5 in every row"),
         ({}, {"x": [1, 2], "y": [None, None]}, "'y' is empty in every row"),
-        ({}, {"x": [1], "y": [5]}, "has 1 rows"),
+        ({}, {"x": [1], "y": [5]}, "has 1 row$|has 1 row;"),
         ({}, {"x": list(range(90)), "y": [f"name {n}" for n in range(90)]}, "90 different values in 90 rows"),
     ],
 )

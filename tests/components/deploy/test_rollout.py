@@ -31,6 +31,7 @@ def assert_live(bench, version):
     there = bench.target.live()
     champion = bench.ledger.champion()
     assert (champion.version, there.version, there.committed, there.previous) == (version, version, True, None)
+    assert there.epoch == champion.epoch
     assert bench.running() == [there.pid]
     assert answer(bench) == [float(version)]
     assert bench.ledger.open_intent() is None and bench.ledger.verify() == []
@@ -123,6 +124,41 @@ def test_a_killed_deploy_is_finished_by_its_retry_and_nothing_is_doubled(bench, 
     assert kinds == ["deploy-started", "promote", "deploy-started", "promote"]
     deploy(bench, "2", draft=draft)
     assert len(bench.ledger.entries()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["after the switch", "after the commit"])
+def test_a_killed_deploy_is_finished_by_another_run_with_the_same_candidate(bench, monkeypatch, point):
+    deploy(bench, "1")
+    draft = bench.draft("2")
+    kill_at(monkeypatch, bench, point)
+    deploy(bench, "2", draft=draft.model_copy(update={"run": "run-again"}))
+    assert_live(bench, "2")
+    assert len(bench.ledger.entries()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", [None, "2"])
+def test_a_rollback_killed_after_its_commit_and_repeated_goes_back_once(bench, monkeypatch, to):
+    for version in "123":
+        deploy(bench, version)
+    append = Ledger.append
+
+    def killed(self, draft):
+        entry = append(self, draft)
+        if draft.kind == "rollback":
+            raise Killed
+        return entry
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", killed)
+        patch.setattr(rollout, "_undo", lambda *_: None)
+        with pytest.raises(Killed):
+            rollback(bench.store, "line", "", bench.serving, to, "ann", "wrong")
+    assert rollback(bench.store, "line", "", bench.serving, to, "ann", "wrong").version == "2"
+    assert_live(bench, "2")
+    assert [entry.version for entry in bench.ledger.entries() if entry.kind == "rollback"] == ["2"]
+    assert rollback(bench.store, "line", "", bench.serving, None, "ann", "worse").version == "1"
 
 
 @pytest.mark.slow
@@ -230,6 +266,21 @@ def test_a_port_that_another_program_has_is_named_and_nothing_starts(bench):
         with pytest.raises(RatchetError, match=rf"port {port} of 127.0.0.1 cannot be used.*serving\.port"):
             process.start(bench.model("1"), port, bench.folder / "log")
     assert bench.running() == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("Promoted: first model", "starting v1: first model"),
+        ("complaints", "starting v1: complaints"),
+        ("", "starting v1"),
+    ],
+)
+def test_a_deploy_that_only_started_does_not_say_promoted(bench, reason, told):
+    draft = bench.draft("1").model_copy(update={"reason": reason})
+    with bench.target.lock():
+        assert rollout._claim(bench.ledger, bench.target, draft).reason == told
+    assert draft.reason == reason
 
 
 def test_a_deploy_under_way_elsewhere_keeps_others_out_and_says_who_holds_it(bench):

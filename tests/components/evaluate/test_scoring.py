@@ -160,7 +160,7 @@ def test_the_target_is_not_shown_to_the_model(bench):
         (lambda r: r.with_columns(key=pl.lit("same")), "'key' repeats in"),
         (lambda r: r.with_columns(key=pl.lit(None, pl.String)), "'key' is empty"),
         (lambda r: r.with_columns(late=pl.lit("maybe")), "holds 'maybe'"),
-        (lambda r: r.drop("port"), "slice column 'port' is missing"),
+        (lambda r: r.drop("port"), r"columns\.slices 'port' is missing"),
     ],
 )
 def test_rows_that_cannot_be_judged_name_column_and_count(bench, spoil, says):
@@ -172,7 +172,9 @@ def test_rows_that_cannot_be_judged_name_column_and_count(bench, spoil, says):
 def test_nan_labels_of_a_regression_are_counted(bench):
     rows = bench.rows().with_columns(minutes=pl.when(pl.col("port") == "A").then(float("nan")).otherwise("minutes"))
     model = bench.model(problem="regression", target="minutes")
-    with pytest.raises(RatchetError, match=r"'minutes' is empty \(null or NaN\) in \d+ of \d+ evaluation rows"):
+    with pytest.raises(
+        RatchetError, match=r"'minutes' is empty \(null, NaN or infinite\) in \d+ of \d+ evaluation rows"
+    ):
         bench.evaluate(bench.data(rows), model, roles={"target": "minutes", "problem": "regression", "time": "at"})
 
 

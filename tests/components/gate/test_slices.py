@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfp_ratchet.components.gate import Policy, decide, figures
-from kfp_ratchet.components.gate.slices import holm
+from kfp_ratchet.components.gate.policy import Slices
+from kfp_ratchet.components.gate.slices import holm, judge_slices
+from kfp_ratchet.components.gate.sound import Scored
 
 ASKED = Policy.parse('{"resamples": 300, "slices": {"margin": 0.1, "min_rows": 100}}')
 
@@ -22,9 +24,15 @@ def sliced(pair, bad_rows=0):
     return evidence.model_copy(update={"slices": ["carrier"]}), rows
 
 
+def sliced_wide(pair, bad_rows=0):
+    """The same, with slices that are large enough for the default policy."""
+    evidence, rows = sliced(pair, bad_rows)
+    return evidence, rows.with_columns((pl.int_range(pl.len()) // 210).cast(pl.String).alias("slice:carrier"))
+
+
 def test_a_candidate_that_is_worse_on_one_slice_is_rejected_by_name_though_better_overall(pair):
     evidence, rows = sliced(pair, bad_rows=100)
-    assert decide(evidence, rows, Policy(resamples=300)).verdict == "promote"
+    assert decide(evidence, rows, Policy(resamples=300, slices=None)).verdict == "promote"
     decision = decide(evidence, rows, ASKED)
     assert decision.verdict == "reject"
     assert "on carrier=0 (150 rows)" in decision.reason
@@ -44,12 +52,47 @@ def test_the_tolerated_loss_is_drawn_though_a_slice_is_too_small(pair):
     assert 'class="bound"' in figures.slices(checks)
 
 
-def test_slices_that_are_asked_for_and_cannot_be_judged_leave_it_open(pair):
-    none_named = decide(*pair.regression(), ASKED)
-    assert (none_named.verdict, "columns.slices" in none_named.reason) == ("inconclusive", True)
-    evidence, rows = sliced(pair)
-    all_small = decide(evidence, rows, Policy.parse('{"resamples": 300, "slices": {"min_rows": 500}}'))
-    assert (all_small.verdict, "too small" in all_small.reason) == ("inconclusive", True)
+def test_slices_are_judged_whenever_there_are_some_until_the_policy_says_null(pair):
+    evidence, wide = sliced_wide(pair, bad_rows=210)
+    assert "on carrier=0 (210 rows)" in decide(evidence, wide, Policy(resamples=300)).reason
+    (kept,) = [
+        check for check in decide(*sliced_wide(pair), Policy(resamples=300)).checks if check.name == "slice carrier=0"
+    ]
+    assert (kept.outcome, str(kept.bound), "below 0 (p" in kept.reason) == ("pass", "0.0", True)
+    switched_off = decide(evidence, wide, Policy.parse('{"resamples": 300, "slices": null}'))
+    assert switched_off.verdict == "promote"
+    for decision in (switched_off, decide(*pair.regression(), Policy(resamples=300))):
+        assert not [check for check in decision.checks if check.name.startswith("slice")]
+
+
+def test_slices_that_are_all_too_small_are_named_and_do_not_block(pair):
+    decision = decide(*sliced(pair), Policy.parse('{"resamples": 300, "slices": {"min_rows": 500}}'))
+    (said,) = [check for check in decision.checks if check.name.startswith("slice")]
+    assert (decision.verdict, said.outcome) == ("promote", "pass")
+    assert "too small to judge: carrier=0 (150 rows)" in said.reason
+
+
+@pytest.mark.parametrize(("metric", "gain"), [("rmse", 0.0), ("mae", 0.01)])
+def test_noise_on_slices_refuses_a_candidate_that_is_no_worse_about_as_often_as_the_confidence_says(metric, gain):
+    """Ten slices, heavy tails, 200 candidates: 5 % may be refused by slices, and 9.5 % is three standard errors more."""
+    refused = 0
+    for seed in range(200):
+        rng = np.random.default_rng([7, seed])
+        n = 3000
+        truth, error = rng.normal(size=n), rng.lognormal(size=n) * rng.choice([-1, 1], n)
+        own, other = (spread * rng.normal(size=n) for spread in (0.3 - gain, 0.3))
+        scored = Scored(
+            label=truth + error,
+            weight=np.ones(n),
+            candidate=truth + own,
+            champion=truth + other,
+            keys=[],
+            slices={"carrier": [str(value) for value in rng.integers(0, 10, n)]},
+        )
+        checks = judge_slices(scored, "regression", metric, Policy(resamples=200), Slices(), seed)
+        assert len(checks) >= 9
+        refused += any(check.outcome == "fail" for check in checks)
+    assert refused <= 19
 
 
 def test_missing_slice_values_are_a_slice_of_their_own(pair):

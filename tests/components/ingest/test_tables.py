@@ -117,7 +117,7 @@ def test_a_value_that_is_not_of_its_type_is_shown_with_file_and_column(ingest, d
     for name, text in (("a", good), ("b", value)):
         line = f"v\n{text}\n" if suffix == "csv" else json.dumps({"v": text}) + "\n"
         (data / f"{name}.{suffix}").write_text(line)
-    with pytest.raises(RatchetError, match=rf"column 'v' of .*b\.{suffix} holds '{value}', which is not {dtype}"):
+    with pytest.raises(InputError, match=rf"column 'v' of .*b\.{suffix} holds '{value}', which is not {dtype}"):
         ingest(schema=schema(v=dtype))
 
 
@@ -161,7 +161,7 @@ def test_types_widen_without_loss_or_not_at_all(ingest, data):
     pl.DataFrame({"n": [None]}).write_parquet(data / "c.parquet")
     assert ingest()["n"].to_list() == [1, 2**40, None]
     pl.DataFrame({"n": [0.5]}).write_parquet(data / "d.parquet")
-    with pytest.raises(RatchetError, match=r"column 'n' is Float64 in .*d\.parquet"):
+    with pytest.raises(InputError, match=r"column 'n' is Float64 in .*d\.parquet"):
         ingest()
 
 
@@ -169,8 +169,10 @@ def test_types_widen_without_loss_or_not_at_all(ingest, data):
     ("name", "content", "told"),
     [
         ("b.csv", b"", "is empty"),
-        ("b.csv", b"n\n1,2\n", "cannot be read"),
-        ("b.csv", b"n\n\xff\xfe\n", "cannot be read"),
+        ("b.csv", b"n\n1,2\n", "cannot be read: .*a line holds more values than the header names"),
+        ("b.csv", b"n\n\xff\xfe\n", "cannot be read: .*save it as UTF-8"),
+        ("b.csv", b"M\xfcnchen\n1\n", "not UTF-8 text; save it as UTF-8"),
+        ("b.csv.gz", b"\x1f\x8b\x08\x00", "cannot be read"),
         ("b.xlsx", b"PK", "not a supported file"),
         ("b.jsonl", b'{"n": 1}', "keep one format"),
         ("README.md", b"# Data", "not a supported file"),
@@ -179,7 +181,7 @@ def test_types_widen_without_loss_or_not_at_all(ingest, data):
 def test_a_file_that_cannot_be_read_is_named(ingest, data, name, content, told):
     (data / "a.csv").write_text("n\n1\n")
     (data / name).write_bytes(content)
-    with pytest.raises(RatchetError, match=told) as caught:
+    with pytest.raises(InputError, match=told) as caught:
         ingest()
     assert name in caught.value.message
 
@@ -188,7 +190,7 @@ def test_a_truncated_file_is_named(ingest, data):
     pl.DataFrame({"n": range(10_000)}).write_parquet(data / "a.parquet")
     content = (data / "a.parquet").read_bytes()
     (data / "b.parquet").write_bytes(content[: len(content) // 2])
-    with pytest.raises(RatchetError, match=r"b\.parquet cannot be read"):
+    with pytest.raises(InputError, match=r"b\.parquet cannot be read"):
         ingest()
 
 
@@ -197,13 +199,13 @@ def test_a_damaged_page_is_named(ingest, data):
     content = bytearray((data / "a.parquet").read_bytes())
     content[40 : len(content) // 2] = bytes(len(content) // 2 - 40)
     (data / "b.parquet").write_bytes(content)
-    with pytest.raises(RatchetError, match=r"b\.parquet cannot be read"):
+    with pytest.raises(InputError, match=r"b\.parquet cannot be read"):
         ingest()
 
 
 def test_a_column_named_twice_is_told(ingest, data):
     (data / "a.csv").write_text("n,n\n1,2\n")
-    with pytest.raises(RatchetError, match="names the column 'n' twice"):
+    with pytest.raises(InputError, match="names the column 'n' twice"):
         ingest()
 
 
@@ -247,7 +249,7 @@ def test_rows_outside_the_window_are_left_out_and_rows_without_a_time_are_not(in
     rows = ingest(columns='{"time": "at"}', window='{"end": "2013-06-30", "evaluate": "14d", "train": "30d"}')
     assert rows["at"].to_list() == ["2013-06-01", "2013-06-30T23:59:59", None, "?"]
     assert read_run(Store(str(tmp_path / "store")), "run-1")["ingest"].details["left_out"] == 2
-    with pytest.raises(RatchetError, match="has no rows in the window"):
+    with pytest.raises(InputError, match="has no rows in the window"):
         (data / "a.csv").write_text("at\n2014-01-01\n")
         ingest(columns='{"time": "at"}', window='{"end": "2013-06-30"}')
 
@@ -273,6 +275,18 @@ def test_leaving_rows_out_never_changes_the_split(offsets, train, evaluate, end)
     after = split(kept.collect(), roles, window)
     assert before.train.equals(after.train)
     assert before.evaluate.equals(after.evaluate)
+
+
+def test_the_newest_row_may_be_left_out_later(ingest, data):
+    """The split counts back from the newest row that validation accepts, not from the newest one in the files."""
+    start, roles = datetime(2013, 1, 1), Columns(id="id", time="at")
+    rows = pl.DataFrame({"id": range(200), "at": [start + timedelta(days=day) for day in range(200)]})
+    window = Window(train="30d", evaluate="14d", end="2013-12-31")
+    kept = _within(rows.lazy(), "at", window)[0].collect()
+    assert kept.height < rows.height
+    accepted = pl.col("id") < 180
+    before, after = (split(table.filter(accepted), roles, window) for table in (rows, kept))
+    assert before.train.equals(after.train)
 
 
 def test_a_source_that_knows_its_types_needs_no_pandera():

@@ -60,6 +60,42 @@ def test_section_that_is_missing_or_out_of_order(tmp_path, runs):
     assert "evaluate 14d, end 2013-10-31" in page
 
 
+def test_title_that_is_a_machines_name_for_the_run(tmp_path, runs):
+    runs.play(tmp_path, "continuous-training-flights-2026-11-22-12-09-56-348689")
+    page = report(tmp_path, "continuous-training-flights-2026-11-22-12-09-56-348689")
+    assert re.search(r"<h1>flights \N{MIDDLE DOT} \d{4}-\d\d-\d\d \d\d:\d\d UTC</h1>", page)
+    lineage = page.split('id="lineage"')[1]
+    assert "continuous-training-flights-2026-11-22-12-09-56-348689" in lineage.split("</section>")[0]
+
+
+def test_slices_of_the_gate_that_are_not_drawn(tmp_path, runs):
+    slices = [
+        {
+            "name": f"slice origin={name}",
+            "outcome": "pass",
+            "reason": "",
+            "observed": {"value": 0.0049, "low": -7.13e-06, "high": 0.0105},
+            "bound": 0.0,
+        }
+        for name in ("EWR", "JFK")
+    ]
+    runs.play(tmp_path, "r1", change={"register": {"decision": runs.decision("promote", checks=slices)}})
+    section = report(tmp_path).split('id="slices"')[1].split("</section>")[0]
+    assert "Gain by slice" in section
+    assert section.count("<circle") == 2
+    assert section.count("[0.0000, 0.0105]") >= 4
+    assert "e\N{MINUS SIGN}06" not in section
+
+
+def test_one_of_several(tmp_path, runs):
+    found = runs.findings()["tune"][1]
+    one = {"tune": {**found, "trials": found["trials"][:1]}}
+    runs.play(tmp_path, "r1", change={**one, "register": {"decision": runs.decision("promote", rows=1)}})
+    page = report(tmp_path)
+    assert "<p>1 trial;" in page
+    assert "<dd>1 row</dd>" in page
+
+
 def test_page_that_does_not_close_what_it_opens(tmp_path, runs):
     runs.play(tmp_path, "promoted")
     runs.blocked(tmp_path, "blocked")

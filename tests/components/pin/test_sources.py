@@ -129,7 +129,7 @@ def test_nothing_there_and_nothing_in_there_are_told_apart(tmp_path):
     with pytest.raises(RatchetError, match="no file or folder"):
         list_source(str(tmp_path / "missing"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RatchetError, match="holds no files"):
+    with pytest.raises(InputError, match="holds no files"):
         list_source(str(tmp_path / "empty"))
 
 

@@ -82,7 +82,7 @@ def test_a_join_that_multiplies_rows_is_refused(prepare):
 @pytest.mark.parametrize("role", ["target", "id", "time", "weight", "slices"])
 def test_a_role_without_a_column_is_named(prepare, role):
     columns = {**ROLES, role: ["nope"] if role == "slices" else "nope"}
-    with pytest.raises(RatchetError, match=rf"columns\.{role}.* 'nope' is missing from .* \(has: id, origin,"):
+    with pytest.raises(InputError, match=rf"columns\.{role} 'nope' is missing from .* \(has: id, origin,"):
         prepare({"sql": SQL}, columns=columns)
 
 
@@ -149,3 +149,24 @@ def test_the_bound_of_leakage_is_the_users(prepare):
     with pytest.raises(BlockedError, match="known"):
         prepare(telling)
     prepare(telling, checks='{"leakage": null}')
+
+
+def test_a_function_that_exits_does_not_pass_for_a_success(prepare, theirs):
+    with pytest.raises(RatchetError, match=r"make in .*exiting_recipe\.py, line 4, called sys\.exit\(0\)"):
+        prepare(theirs("import sys; sys.exit(0)", "exiting_recipe"))
+
+
+def test_rows_that_prepare_leaves_without_a_label_block_or_are_quarantined(prepare):
+    some = {"sql": SQL.replace("delay >= 30", "CASE WHEN delay > 0 THEN delay >= 30 END")}
+    told = r"1 model row lacks a label \(1\.67%\): the recipe's SQL gives null or NaN for 'late'; "
+    with pytest.raises(BlockedError, match=told + "leave rows whose outcome is not known out"):
+        prepare(some)
+    with pytest.raises(BlockedError, match=told + r"at most 1\.00% may be quarantined"):
+        prepare(some, checks='{"on_failure": "quarantine"}')
+    _, rows = prepare(some, checks='{"on_failure": "quarantine", "max_quarantine_share": 0.02}')
+    assert (rows.height, rows["late"].null_count()) == (COUNT - 1, 0)
+
+
+def test_one_class_that_prepare_makes_blocks(prepare):
+    with pytest.raises(BlockedError, match="'late' holds only 'false' in 60 rows; a classifier needs two classes"):
+        prepare({"sql": SQL.replace("delay >= 30", "delay >= 300")})

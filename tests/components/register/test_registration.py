@@ -1,6 +1,8 @@
 """Whatever the verdict, the candidate is kept once, and the ledger has one entry for what was decided."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -58,7 +60,7 @@ def run_step(tmp_path, model, tracking_uri, request):
             "accepted_rows": 120,
             "revision": "sha256:r",
         }
-        path = tmp_path / "decision.json"
+        path = tmp_path / f"{run}.json"
         path.write_text(Decision(**{**fields, **decided}).model_dump_json())
         return register_model(
             str(model),
@@ -85,6 +87,46 @@ def test_a_step_run_twice_writes_one_version_and_one_entry(run_step, verdict):
     assert (entry.kind, entry.version, entry.rows, entry.run) == (verdict, "1", 120, "run-a")
     assert (entry.metric.name, entry.metric.gain_low) == ("roc_auc", -0.02)
     assert entry.decision_digest.startswith("sha256:")
+
+
+def versions(tracking_uri, run_step):
+    from kfp_ratchet.components.shared import registry
+
+    with registry._client(tracking_uri) as client:
+        return client.search_model_versions(f"name = '{run_step.ledger.model}'")
+
+
+@pytest.mark.parametrize("verdict", ["promote", "reject"])
+def test_another_run_with_the_same_candidate_and_decision_doubles_nothing(run_step, verdict, tracking_uri):
+    assert [run_step(run=run, verdict=verdict) for run in ("run-a", "run-b", "run-c")] == ["1"] * 3
+    assert len(versions(tracking_uri, run_step)) == 1
+    assert len(run_step.ledger.entries()) == (verdict == "reject")
+    assert run_step.details("run-c").details["entry"] == (1 if verdict == "reject" else None)
+
+
+def test_another_decision_about_the_same_model_is_a_new_entry_on_the_same_version(run_step, tracking_uri):
+    run_step()
+    assert run_step(run="run-b", verdict="inconclusive", reason="too few rows") == "1"
+    (version,) = versions(tracking_uri, run_step)
+    assert (version.tags["ratchet.run"], version.tags["ratchet.verdict"]) == ("run-b", "inconclusive")
+    assert [entry.kind for entry in run_step.ledger.entries()] == ["reject", "inconclusive"]
+
+
+def test_identical_runs_at_once_make_one_version_and_one_entry(run_step, tracking_uri, monkeypatch):
+    from mlflow import MlflowClient
+
+    search = MlflowClient.search_runs
+
+    def then_pause(self, *arguments, **keywords):
+        found = search(self, *arguments, **keywords)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(MlflowClient, "search_runs", then_pause)
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(lambda run: run_step(run=run), ["run-b", "run-c", "run-d"])) == {"1"}
+    assert len(versions(tracking_uri, run_step)) == 1
+    assert len(run_step.ledger.entries()) == 1
 
 
 def test_a_promoted_candidate_gets_a_version_and_leaves_the_entry_to_deploy(run_step):

@@ -1,6 +1,7 @@
 """The run journal."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_failure_without_its_remedy(tmp_path, error, kind):
     assert left.details == {"failures": [{"column": "a"}]}, "what was found before counts"
 
 
-@pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt()])
 def test_unexpected_end_without_a_trace(tmp_path, error):
     with pytest.raises(type(error)), journal(str(tmp_path), "/root/r1/train/model"):
         raise error
@@ -86,6 +87,20 @@ def test_unexpected_end_without_a_trace(tmp_path, error):
     assert left.error.kind == "unexpected"
     assert type(error).__name__ in left.error.message
     assert "test_journal" in left.error.traceback
+
+
+@pytest.mark.parametrize("status", [0, None, 1, "bye"])
+def test_a_users_exit_that_would_count_as_success(tmp_path, status):
+    def predict():
+        sys.exit(status)
+
+    told = rf"predict in .*test_journal.py, line \d+, called sys.exit\({status!r}\); raise an error instead"
+    with pytest.raises(RatchetError, match=told), journal(str(tmp_path), "/root/r1/train/model"):
+        predict()
+    left = read_run(Store(str(tmp_path)), "r1")["train"]
+    assert left.state == "failed"
+    assert left.error is not None
+    assert "SystemExit" in left.error.traceback
 
 
 def test_known_error_that_hides_its_cause(tmp_path):

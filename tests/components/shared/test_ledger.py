@@ -74,12 +74,33 @@ def test_rows_of_a_rerun_on_the_same_revision_are_not_its_own_baseline(ledger):
     assert ledger.accepted_rows(other_than="next") == 7
 
 
-def test_a_repeated_step_finds_what_it_wrote_and_not_what_another_run_wrote(ledger):
-    written = ledger.append(draft("reject", "1", run="run-a"))
-    ledger.append(draft("reject", "1", run="run-b"))
-    assert ledger.find("reject", "run-a", "1") == written
-    assert ledger.find("reject", "run-c", "1") is None
-    assert ledger.find("reject", "run-a", "1", after=1) is None
+def test_what_is_written_is_found_again_by_any_run_until_decision_champion_or_kind_differ(ledger):
+    judged = draft("promote", "1", decision_digest="d1")
+    written = ledger.append(judged)
+    again = judged.model_copy(update={"run": "run-b"})
+    assert ledger.find(again) == written
+    for other in ({"decision_digest": "d2"}, {"digest": "sha256:9"}, {"epoch": 1}, {"kind": "rollback"}):
+        assert ledger.find(again.model_copy(update=other)) is None
+
+
+def test_a_refusal_is_written_again_only_when_the_decision_or_the_champion_is_another(ledger):
+    def refuse(decision, epoch=0, run="run-a", kind="reject"):
+        return ledger.append(draft(kind, "2", epoch=epoch, run=run, decision_digest=decision)).number
+
+    assert [refuse("d1"), refuse("d1", run="run-b")] == [1, 1]
+    ledger.append(draft("reject", "3", decision_digest="d3"))
+    assert refuse("d1", run="run-c") == 1
+    assert refuse("d2", kind="inconclusive") == 3
+    assert refuse("d1") == 4, "the newest verdict is the one that counts"
+    ledger.append(draft("promote", "4"))
+    assert [refuse("d1", epoch=5), refuse("d1", epoch=5)] == [6, 6]
+    assert len(ledger.entries()) == 6
+
+
+def test_identical_runs_at_once_write_one_refusal(ledger):
+    with ThreadPoolExecutor(8) as pool:
+        refusals = [draft("reject", "2", run=f"run-{number}", decision_digest="d1") for number in range(16)]
+        assert {entry.number for entry in pool.map(ledger.append, refusals)} == {1}
 
 
 def test_rolling_back_twice_goes_two_champions_back(ledger):

@@ -129,6 +129,24 @@ def test_number_in_words(value, text):
     assert number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(-7.13e-06, "0.0000"), (6e-05, "0.0001"), (-0.0021, "\N{MINUS SIGN}0.0021"), (0.0, "0")]
+)
+def test_power_of_ten_among_four_decimals(value, text):
+    assert number(value, [value, 0.0049, None]) == text
+
+
+def test_tiny_numbers_that_all_become_zero():
+    assert number(2e-6, [2e-6, 3e-6]) == "2.00e\N{MINUS SIGN}06"
+    assert "0.0049 [0.0000, 0.0105]" in intervals("t", [Row("a", 0.0049, -7.13e-06, 0.0105)])
+
+
+@pytest.mark.parametrize(("last", "shown"), [(1, ["0", "1"]), (0, ["0"]), (3, ["0", "1", "2", "3"])])
+def test_axis_of_trials_with_fractions(last, shown):
+    figure = lines("t", [Series("s", [(x, 0.5) for x in range(last + 1)], "dots")], "trial", "loss")
+    assert re.findall(r'dy="17" text-anchor="middle">([^<]*)<', figure) == shown
+
+
 def test_bound_with_digits_nobody_wrote():
     assert chosen(-0.02) == "\N{MINUS SIGN}0.02"
     assert chosen(None) == "\N{EN DASH}"

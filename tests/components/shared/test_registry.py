@@ -1,4 +1,4 @@
-"""The registry keeps one version a run and digest, whatever was killed, and gives back exactly the bytes that were registered."""
+"""The registry keeps one version a model digest, whatever was killed, and gives back exactly the bytes that were registered."""
 
 import json
 
@@ -44,10 +44,26 @@ def versions(tracking_uri, name):
         return client.search_model_versions(f"name = '{name}'")
 
 
-def test_registering_twice_makes_one_version_and_another_run_makes_another(tracking_uri, model):
-    assert [register(tracking_uri, "twice", model) for _ in range(2)] == ["1", "1"]
+def change(model, slope):
+    (model / "artifacts" / "workload" / "weights.json").write_text(json.dumps({"slope": slope}))
+
+
+def test_a_digest_has_one_version_whichever_run_asks_and_another_digest_another(tracking_uri, model):
+    assert [register(tracking_uri, "twice", model, run=run) for run in ("run-a", "run-a", "run-b")] == ["1"] * 3
+    change(model, 2)
     assert register(tracking_uri, "twice", model, run="run-b") == "2"
     assert len(versions(tracking_uri, "twice")) == 2
+
+
+def test_a_version_judged_again_carries_the_newest_tags_and_metrics(tracking_uri, model):
+    register(tracking_uri, "again", model)
+    tags = {"ratchet.run": "run-b", "ratchet.verdict": "promote"}
+    registry.register(tracking_uri, "again", model, model_digest(model), tags, {"auc": 0.9}, {"width": 9}, "run-b")
+    (version,) = versions(tracking_uri, "again")
+    with registry._client(tracking_uri) as client:
+        run = client.get_run(version.run_id)
+    assert tags.items() <= version.tags.items() and tags.items() <= run.data.tags.items()
+    assert run.data.metrics == {"auc": 0.9} and run.data.params["width"] == "8"
 
 
 @pytest.mark.parametrize(
@@ -108,8 +124,9 @@ def test_a_fetched_model_is_the_registered_one_and_a_changed_one_is_refused(trac
 
 def test_aliases_follow_the_ledger_through_promotion_failure_and_rollback(tracking_uri, model, tmp_path):
     ledger = Ledger(Store(str(tmp_path / "store")), "aliased")
-    for run in "abc":
-        register(tracking_uri, "aliased", model, run=run)
+    for slope in range(3):
+        change(model, slope)
+        register(tracking_uri, "aliased", model)
 
     def after(kind, version, epoch, intent=0):
         ledger.append(Draft(kind=kind, version=version, digest="d", epoch=epoch, run="r", intent=intent))

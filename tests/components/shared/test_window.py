@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.split import length, moments, split
 from kfp_ratchet.components.shared.window import Window, exclusive_end
 
@@ -98,7 +98,7 @@ def test_every_kind_of_time_is_the_same_moment(values):
 
 
 def test_a_number_is_no_time():
-    with pytest.raises(RatchetError, match="holds Int64"):
+    with pytest.raises(InputError, match="holds Int64"):
         moments(pl.DataFrame({"at": [1]}), "at")
 
 
@@ -144,9 +144,24 @@ def test_a_row_keeps_its_side_when_others_come():
     [
         (days(0), "training window has no rows"),
         (days(0).head(0), "no rows are left"),
-        (days(0).drop("id"), "id column 'id' is missing"),
+        (
+            days(0, 40).drop("id"),
+            r"columns\.id 'id' is missing from the model rows \(has: at\); fix columns\.id in ratchet\.yaml",
+        ),
     ],
 )
 def test_an_empty_side_or_a_missing_column_is_told(rows, told):
-    with pytest.raises(RatchetError, match=told):
+    with pytest.raises(InputError, match=told):
         split(rows, ROLES, Window())
+
+
+@pytest.mark.parametrize("role", ["target", "id", "time", "weight", "slices"])
+def test_a_role_without_a_column_names_the_nearest_one(role):
+    roles = ROLES.model_copy(update={role: ("idd",) if role == "slices" else "idd"})
+    with pytest.raises(InputError, match=rf"columns\.{role} 'idd' is missing .*; did you mean 'id'\?"):
+        split(days(0, 40), roles, Window())
+
+
+def test_a_window_before_the_data_is_bad_input():
+    with pytest.raises(InputError, match="no rows are left in the window"):
+        split(days(0, 40), ROLES, Window(end="2000-01-01"))

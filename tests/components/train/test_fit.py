@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,17 @@ def test_a_multiclass_and_a_regression_model_are_saved_too(tmp_path):
         given = (str(folder), table.columns.model_dump_json(), '{"evaluate":"60h"}')
         scores = load_model(train(given, tmp_path / f"run-{problem}")).predict(table.fresh)
         assert scores.shape == ((60, 3) if problem == "multiclass" else (60,))
+
+
+@pytest.mark.parametrize("method", ["fit", "predict"])
+def test_a_workload_that_exits_with_0_fails_the_step(dataset, tmp_path, monkeypatch, method):
+    """Kubeflow took the step for a success, and nothing came after it."""
+    import toy
+
+    def leaves(*_):
+        sys.exit(0)
+
+    monkeypatch.setattr(toy.Toy, method, classmethod(leaves) if method == "fit" else leaves)
+    with pytest.raises(RatchetError, match=r"leaves in .*, called sys\.exit\(0\); raise an error instead"):
+        train(dataset, tmp_path / "run", workload="toy:Toy", parameters="{}")
+    assert read_record(Store(str(tmp_path / "store")), Origin(run="run", step="train")).state == "failed"

@@ -28,8 +28,9 @@ def test_the_positive_class_is_the_last(values, positive, names):
 @pytest.mark.parametrize(
     ("values", "positive", "error", "message"),
     [
-        ([1, 1], None, RatchetError, "has 1 distinct values"),
-        ([1, 2, 3], None, RatchetError, "has 3 distinct values .* not two"),
+        ([1, 1], None, InputError, "holds only '1' in 2 rows; a classifier needs two classes"),
+        ([1, 2, 3], None, InputError, r"holds 3 values \(1, 2, 3\), but columns.problem is binary"),
+        ([None, float("nan")], None, InputError, "holds no value in 2 rows"),
         ([0, 1], "yes", InputError, "columns.positive is 'yes', but target column 'late' holds '0' and '1'"),
     ],
 )

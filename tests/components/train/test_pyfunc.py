@@ -146,3 +146,52 @@ def test_a_missing_feature_is_named():
 def test_a_truth_value_as_number_or_text_is_read():
     for value in (1, 1.0, "True", "true", True):
         assert polars_rows(pd.DataFrame({"yes": [value]}), {"yes": "Boolean"})["yes"].item() is True
+
+
+def test_the_models_own_example_is_json_and_its_server_takes_it(tmp_path):
+    """MLflow wrote a missing value as NaN, which no strict reader of JSON takes."""
+    row, table = pl.col("row"), example("binary")
+    even = row % 2 == 0
+    every = {
+        "date": pl.date(1996, 4, 3) + pl.duration(days=row),
+        "start_time": pl.datetime(2020, 1, 1) + pl.duration(hours=row),
+        "lasted": pl.duration(seconds=row),
+        "whole": row.cast(pl.Int64),
+        "real": row * 0.5,
+        "yes": row < 2,
+        "text": row.cast(pl.String),
+    }
+    odd = every | {f"{name}_or_null": pl.when(even).then(value) for name, value in every.items()}
+    odd |= {"nan": pl.when(even).then(0.5).otherwise(float("nan")), "modified": pl.when(~even).then(every["date"])}
+    frames = (table.rows, table.validation, table.fresh)
+    served, model, table = saved("binary", tmp_path, Example(*(f.with_columns(**odd) for f in frames), table.columns))
+    expected = model.predict(table.rows.head(3))
+
+    def refuse(name):
+        raise AssertionError(f"{name} in JSON")
+
+    kept = json.loads((tmp_path / "model" / "serving_input_example.json").read_text(), parse_constant=refuse)
+    body = kept["dataframe_split"]
+    first, second = (dict(zip(body["columns"], cells, strict=True)) for cells in body["data"][:2])
+    assert (first["date"], second["date_or_null"], second["modified"]) == ("1996-04-03", None, "1996-04-04")
+    assert (second["nan"], second["whole_or_null"], second["yes_or_null"], second["lasted_or_null"]) == (None,) * 4
+    frame = infer_and_parse_data(kept, served.metadata.get_input_schema())
+    np.testing.assert_allclose(served.predict(frame), expected, rtol=1e-6)
+    np.testing.assert_allclose(served.predict(served.input_example), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["1996-04-03", "1996-04-03T00:00:00", "1996-04-03 00:00:00.000", "1996-04-03T00:00:00Z"]
+)
+def test_a_date_and_midnight_are_the_same_date_and_moment(text):
+    features = {"day": "Date", "at": FEATURES["at"]}
+    rows = polars_rows(pd.DataFrame({name: [text, None] for name in features}), features)
+    assert rows.rows() == [(dt.date(1996, 4, 3), dt.datetime(1996, 4, 3)), (None, None)]
+
+
+@pytest.mark.parametrize("value", ["1996-04-03T06:00:00", pd.Timestamp("1996-04-03T06:00:00")])
+def test_a_time_of_day_is_not_cut_off_a_date(value):
+    with pytest.raises(
+        RatchetError, match=r"feature column 'day' cannot be read as Date: 1996-04-03.06:00:00.* is a time of day"
+    ):
+        polars_rows(pd.DataFrame({"day": [value]}), {"day": "Date"})

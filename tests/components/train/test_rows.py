@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from kfp_ratchet.components.shared.dataset import Dataset, write_table
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.train.rows import read_fit_rows
 
 
@@ -50,5 +50,19 @@ def test_no_target_and_too_few_rows_are_named(dataset, tmp_path):
     with pytest.raises(InputError, match=r"columns\.target is not set"):
         read_fit_rows(dataset[0], "{}", "{}")
     few = pl.read_parquet(f"{dataset[0]}/rows/*.parquet").filter(pl.col("row").is_in([0, 399]))
-    with pytest.raises(RatchetError, match="1 labelled training rows are too few"):
+    with pytest.raises(InputError, match="1 labelled training row: too few"):
         read_fit_rows(write(few, tmp_path / "few"), *dataset[1:])
+
+
+def test_one_class_is_told_before_any_trial_is_run(dataset, tmp_path):
+    rows = pl.read_parquet(f"{dataset[0]}/rows/*.parquet").with_columns(late=pl.lit(True))
+    with pytest.raises(InputError, match=r"target column 'late' holds only 'true' in 289 rows.*widen the window"):
+        read_fit_rows(write(rows, tmp_path / "same"), *dataset[1:])
+
+
+def test_a_target_of_nan_counts_as_unlabelled(dataset, tmp_path):
+    roles = {"target": "amount", "problem": "regression", "id": "row", "time": "when", "ignore": ["late"]}
+    rows = pl.read_parquet(f"{dataset[0]}/rows/*.parquet").with_columns(
+        amount=pl.when(pl.col("row") < 7).then(float("nan")).otherwise(pl.col("amount").fill_null(0.0))
+    )
+    assert read_fit_rows(write(rows, tmp_path / "nan"), json.dumps(roles), dataset[2]).unlabelled == 7

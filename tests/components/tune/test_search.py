@@ -2,6 +2,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -9,8 +11,10 @@ import pytest
 
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Origin, read_record
+from kfp_ratchet.components.shared.lease import lease
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.tune.outcome import Outcome
+from kfp_ratchet.components.tune.study import open_study
 
 TOYS = Path(__file__).parents[2] / "testing"
 
@@ -164,6 +168,31 @@ def test_a_study_killed_in_the_middle_loses_and_repeats_no_finished_trial(tune, 
     assert drawn(study.model_dump()) == drawn(whole)
 
 
+def test_a_second_run_of_a_study_waits_for_the_first_and_shares_its_trials(tune):
+    store = Store(str(tune.folder / "store"))
+    _, before = tune(trials=2)
+    name = next(store.keys("studies")).split("/")[1]
+    origin = Origin(run="again", step="tune")
+
+    def line():
+        record = read_record(store, origin)
+        return record.line if record else ""
+
+    with ThreadPoolExecutor(1) as pool:
+        with lease(store, f"studies/{name}"):
+            study = open_study(name, store)
+            running = study.ask()
+            second = pool.submit(tune, trials=3, name="again")
+            while not line().startswith("waiting for process") and not second.done():
+                time.sleep(0.01)
+            assert study.get_trials()[running.number].state.name == "RUNNING" and not second.done()
+            running.suggest_float("shrink", 0.1, 100.0, log=True)
+            study.tell(running, 0.5)
+        _, after = second.result()
+    assert after["trials"][:2] == before["trials"]
+    assert [trial["value"] for trial in after["trials"][2:]] == [0.5]
+
+
 def test_tabular_is_tuned(tune):
     import torch
 
@@ -171,3 +200,16 @@ def test_tabular_is_tuned(tune):
     best, study = tune("tabular", trials=2, parameters='{"epochs":2}')
     torch.set_num_threads(threads)
     assert best["epochs"] == 2 and study["trials"][0]["parameters"]["learning_rate"] == 0.002
+
+
+def test_one_class_is_not_blamed_on_the_search_space(tune, rows, write_dataset):
+    write_dataset(rows.with_columns(late=pl.lit(False)), tune.folder / "same")
+    with pytest.raises(InputError, match=r"holds only 'false' .* a classifier needs two classes") as caught:
+        tune(dataset="same")
+    assert "search_space" not in str(caught.value)
+
+
+def test_one_trial_is_told_in_the_singular(tune):
+    tune(trials=1)
+    record = read_record(Store(str(tune.folder / "store")), Origin(run="run", step="tune"))
+    assert record.line.endswith(" of 1 complete trial")

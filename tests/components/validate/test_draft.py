@@ -46,6 +46,12 @@ def test_types_with_parameters_survive(dtype):
     assert judge(rows, parse_schemas(draft_schema(rows, "here"), ["rows"])["rows"], "rows").failures == ()
 
 
+def test_whole_numbers_that_never_repeat_get_no_range():
+    rows = pl.DataFrame({"row id": range(100), "age": [n % 50 for n in range(100)], "x": [n / 7 for n in range(100)]})
+    drafted = yaml.safe_load(draft_schema(rows, "here"))["columns"]
+    assert [name for name, column in drafted.items() if "in_range" in column] == ["age", "x"]
+
+
 def test_the_draft_says_that_it_is_one_and_what_it_saw():
     rows = pl.DataFrame({"n": [0, 100], "s": ["a", "b"]}).select(pl.all().repeat_by(20).explode())
     text = draft_schema(rows, "data/\nflights: {}")

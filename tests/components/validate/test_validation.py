@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from kfp_ratchet.components.shared.dataset import Dataset, read_main, scan_table, write_table
-from kfp_ratchet.components.shared.errors import BlockedError, InputError
+from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import read_run
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.validate.validation import validate_dataset
@@ -231,7 +231,7 @@ def test_the_same_id_in_training_and_evaluation_blocks(step):
         id=[key % 100 for key in range(200)], at=[datetime(2013, 1, 1) + timedelta(days=day) for day in range(200)]
     )
     message = step.blocked(table, columns={"id": "id", "time": "at"}, checks={"unique": []}, window={"evaluate": "30d"})
-    assert "id overlap: 30 values of 'id'" in message
+    assert "id overlap: training and evaluation rows share 30 values of 'id', e.g. " in message
 
 
 @pytest.mark.parametrize(
@@ -279,3 +279,71 @@ def test_a_row_in_the_future_is_named_instead_of_moving_the_window(tmp_path):
     with pytest.raises(BlockedError, match="is not in the future"):
         step(rows(at=at), columns=roles)
     assert step(rows(at=at), columns=roles, window={"end": "2020-01-01"}).height == 200
+
+
+TARGET = {"id": "id", "target": "late"}
+LATE = [key % 3 == 0 for key in range(200)]
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+def test_a_row_without_a_label_fails_like_any_other(step, nullable):
+    """Evaluation refused it, after tuning and training."""
+    schema = {"columns": {**SCHEMA["columns"], "late": {"dtype": "Boolean", "nullable": nullable}}}
+    table = rows(late=replace(LATE, {5, 7}, None))
+    message = step.blocked(table, schema=schema, columns=TARGET)
+    assert "column 'late' of 'rows': has a label fails for 2 rows (1.00%)" in message
+    assert "leave rows whose outcome is not known yet out of the source" in message
+    assert [failure["check"] for failure in step.details["failures"]] == ["has a label"]
+    accepted = step(table, schema=schema, columns=TARGET, checks={"on_failure": "quarantine"})
+    assert accepted.height == 198
+
+
+@pytest.mark.parametrize("missing", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_no_label(step, missing):
+    table = rows(late=replace([float(key) for key in range(200)], {5}, missing))
+    roles = {**TARGET, "problem": "regression", "ignore": ["n"]}
+    assert "has a label fails for 1 row (0.50%)" in step.blocked(table, columns=roles)
+
+
+@pytest.mark.parametrize(
+    ("late", "problem", "told"),
+    [
+        ([True] * 200, "binary", "holds only 'true' in 200 rows; a classifier needs two classes"),
+        (["x"] * 200, "multiclass", "holds only 'x' in 200 rows"),
+        (["x", "y", "z", "z"] * 50, "binary", "holds 3 values (x, y, z), but columns.problem is binary"),
+        (["x", "y"] * 100, "regression", "holds 'x', which is not a number; set columns.problem to binary"),
+    ],
+)
+def test_labels_that_are_not_those_of_the_problem_block(step, late, problem, told):
+    message = step.blocked(rows(late=late), columns={**TARGET, "problem": problem}, checks={"on_failure": "quarantine"})
+    assert f"target column 'late' {told}" in message
+    assert "search_space" not in message
+
+
+def test_a_positive_class_that_is_none_is_bad_input(step):
+    with pytest.raises(InputError, match=r"columns\.positive is 'yes'"):
+        step(rows(late=LATE), columns={**TARGET, "positive": "yes"})
+
+
+def test_columns_that_prepare_may_make_are_not_missed(step):
+    roles = {"id": "key", "target": "late", "time": "at", "weight": "worth", "slices": ["port"]}
+    assert step(rows(), columns=roles).height == 200
+    table = rows(at=[datetime(2013, 1, 1) + timedelta(days=day) for day in range(200)])
+    step(table, columns={**roles, "id": "id"})
+    assert outcome(step, "overlap") == "pass"
+
+
+def test_a_single_row_is_told_in_the_singular(step):
+    step(rows(n=replace([5] * 200, {3}, -1)), checks={"on_failure": "quarantine"})
+    reason = next(check["reason"] for check in step.details["checks"] if check["name"] == "schema of rows")
+    assert reason == "199 rows keep it, 1 is quarantined"
+    step.blocked(rows(n=replace([5] * 200, {3}, -1)))
+    reason = next(check["reason"] for check in step.details["checks"] if check["name"] == "schema of rows")
+    assert reason == "1 row fails, and checks.on_failure is block"
+
+
+def test_a_schema_module_that_exits_does_not_pass_for_a_success(step, tmp_path, monkeypatch):
+    (tmp_path / "exiting_schema.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RatchetError, match=r"exiting_schema\.py, line 2, called sys\.exit\(0\)"):
+        step(rows(), schema="exiting_schema:S")
