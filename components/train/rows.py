@@ -63,6 +63,12 @@ def read_fit_rows(folder: str, columns: str, window: str) -> FitRows:
         raise InputError("columns.target is not set", "name the column to predict")
     rule = parse_parameter(Window, window, "window")
     parts = split(read_main(folder), roles, rule)
+    # The gate could not use them, and `evaluate` would find out only after the fit.
+    if missing := int(unlabelled(parts.evaluate[roles.target]).sum()):
+        raise InputError(
+            f"{counted(missing, 'evaluation row')} of {parts.evaluate.height:,} have no label in {roles.target!r}",
+            "leave them out in prepare, or let the schema forbid them (nullable: false) and checks quarantine them",
+        )
     labelled = parts.train.filter(~unlabelled(parts.train[roles.target]))
     rows, tail = hold_out_tail(Split(labelled, parts.evaluate, parts.rule, parts.kind), roles)
     # Here, and not in the first trial: no hyperparameter would mend it.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandera.polars as pa
 import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
@@ -84,7 +85,7 @@ def validate_dataset(
                 continue
             rows = scan_table(dataset_path, name).collect()
             is_main = name == dataset.main
-            marks, missing = _main_marks(rows, roles, span, policy) if is_main else ([], [])
+            marks, missing = _main_marks(rows, roles, span, policy, schemas[name]) if is_main else ([], [])
             outcomes += missing
             shown = [column for column in (roles.id, roles.time) if column]
             results[name] = _judged(rows, schemas.get(name), name, marks, shown, policy)
@@ -104,12 +105,13 @@ def validate_dataset(
 
 
 def _main_marks(
-    rows: pl.DataFrame, roles: Columns, span: Window, policy: Checks
+    rows: pl.DataFrame, roles: Columns, span: Window, policy: Checks, schema: pa.DataFrameSchema
 ) -> tuple[list[Mark], list[CheckResult]]:
     """Rows of the main table that fail what its roles ask, and what could not be asked."""
     marks: list[Mark] = []
     missing: list[CheckResult] = []
-    if roles.target in rows.columns:
+    # A schema that lets the target be missing says that the recipe of `prepare` leaves such rows out.
+    if roles.target in rows.columns and not (roles.target in schema.columns and schema.columns[roles.target].nullable):
         marks.append(Mark(roles.target, LABELLED, unlabelled(rows[roles.target])))
     if roles.time in rows.columns and rows.schema[roles.time] == pl.String:
         unreadable = pl.col(roles.time).is_not_null() & moments(rows, roles.time).is_null()
