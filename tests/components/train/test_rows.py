@@ -31,7 +31,7 @@ def test_rows_without_a_target_are_left_out_and_counted(dataset, tmp_path):
 def test_an_evaluation_row_without_a_label_is_told_before_the_work(dataset, tmp_path):
     rows = pl.read_parquet(f"{dataset[0]}/rows/*.parquet")
     holes = rows.with_columns(pl.when(pl.col("row") != 399).then("late").alias("late"))
-    with pytest.raises(InputError, match="1 evaluation row of .* have no label in 'late'"):
+    with pytest.raises(InputError, match=r"1 evaluation row of .* have no label in 'late'"):
         read_fit_rows(write(holes, tmp_path / "holes"), *dataset[1:])
 
 
