@@ -74,7 +74,8 @@ def live(name: NameArgument = "", config: ConfigOption = Path("ratchet.yaml"), a
         typer.echo(json.dumps({**what.model_dump(), "answers": answers}, indent=1))
     else:
         typer.echo(
-            f"v{what.version} at {what.url}, ledger entry {what.entry}" + ("" if answers else ": does not answer")
+            f"v{what.version} at {what.url}, ledger entry {what.epoch or what.entry}"
+            + ("" if answers else ": does not answer")
         )
     raise typer.Exit(0 if answers else 1)
 
