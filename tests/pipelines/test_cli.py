@@ -68,6 +68,7 @@ def test_each_mistake_is_named_with_its_exit_code(
     assert "me:secret" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_without_data_fails_in_its_first_step_and_says_so(project: Path) -> None:
     done = ratchet(project, "run", "--json")
     outcome = json.loads(done.stdout)
@@ -76,6 +77,7 @@ def test_a_run_without_data_fails_in_its_first_step_and_says_so(project: Path) -
     assert Path(outcome["report"]).exists()
 
 
+@pytest.mark.slow
 def test_compile_check_finds_a_changed_configuration(project: Path) -> None:
     assert ratchet(project, "compile", "-c", "ratchet.yaml").returncode == 0
     assert ratchet(project, "compile", "-c", "ratchet.yaml", "--check").returncode == 0
@@ -105,6 +107,7 @@ def model_rows(tables):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_no_step_outlives_the_command(project: Path, ending: signal.Signals) -> None:
     """A run whose command was killed went on and put a model live that nobody watched."""

@@ -72,6 +72,7 @@ def test_slices_that_are_all_too_small_are_named_and_do_not_block(pair):
     assert "too small to judge: carrier=0 (150 rows)" in said.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "gain"), [("rmse", 0.0), ("mae", 0.01)])
 def test_noise_on_slices_refuses_a_candidate_that_is_no_worse_about_as_often_as_the_confidence_says(metric, gain):
     """Ten slices, heavy tails, 200 candidates: 5 % may be refused by slices, and 9.5 % is three standard errors more."""
