@@ -1,5 +1,5 @@
 import os
 
 # Idle OpenMP threads sleep instead of spinning: on cores that something else also uses (another run, a CPU quota), spinning makes a fit
-# many times slower (benchmarks/busy_cores.py). It has to be said before torch is first imported.
+# slower, by more than it gains on idle ones (benchmarks/busy_cores.py). It has to be said before torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
