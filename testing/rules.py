@@ -11,12 +11,12 @@ import polars as pl
 
 from kfp_ratchet.components.shared.canonical import digest_folder
 from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.components.shared.model_folder import pickled
 from kfp_ratchet.components.train.contexts import checked
 from kfp_ratchet.components.train.workload import Workload
 from kfp_ratchet.components.tune.space import read_space
 from kfp_ratchet.testing.tables import Example
 
-_PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".dill")
 _NO_SUCH = "no_such_hyperparameter"
 
 
@@ -185,12 +185,8 @@ def nothing_is_pickled(subject: Subject) -> None:
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         assert files, "save wrote no files"
         for path in files:
-            assert path.suffix not in _PICKLES, f"save wrote {path.name}: pickles execute code when loaded"
-            with path.open("rb") as file:
-                start = file.read(2)
-            assert not (start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")), (
-                f"{path.name} starts like a pickle: pickles execute code when loaded"
-            )
+            why = pickled(path)
+            assert not why, f"save wrote {path.name}, which {why}: pickles execute code when loaded"
 
 
 def a_resumed_fit_is_the_same_fit(subject: Subject) -> None:

@@ -140,7 +140,10 @@ def _goal(ledger: Ledger, to: str | None) -> Entry:
     lineage = ledger.lineage()
     if to is None:
         if len(lineage) < 2:
-            raise InputError(f"{ledger.model} has no champion before the current one to roll back to")
+            raise InputError(
+                f"{ledger.model} has no champion before the current one to roll back to",
+                f"see what there was: ratchet model history {ledger.model}",
+            )
         return lineage[-2]
     former = {entry.version: entry for entry in ledger.entries() if entry.kind in MAKES_CHAMPION}
     if to not in former:

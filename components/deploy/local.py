@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, check
@@ -89,7 +89,7 @@ class LocalTarget:
 
     def last_held(self) -> int:
         """The deploy-started entry of the last holder of the lock: dead, if we hold the lock and the entry is still open."""
-        text = (self.folder / "lock").read_text()
+        text = (self.folder / "lock").read_text(errors="replace")
         return int(text) if text.isdigit() else 0
 
     def live(self) -> Live | None:
@@ -103,9 +103,10 @@ class LocalTarget:
             return Live.model_validate_json(path.read_text())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
+            reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
             raise RatchetError(
-                f"{path} is unreadable: {error}", "delete it; `ratchet status --start` brings the champion back"
+                f"{path} is unreadable: {reason}", "delete it; `ratchet status --start` brings the champion back"
             ) from error
 
     def switch(self, live: Live) -> None:
@@ -156,7 +157,7 @@ class LocalTarget:
         """Have a version's model folder here, whole and verified."""
         folder = self.version_folder(version)
         model = folder / "model"
-        if model.is_dir() and model_digest(model) == digest:
+        if model.is_dir() and _is(model, digest):
             return model
         shutil.rmtree(folder, ignore_errors=True)
         draft = folder.with_name(f".{version}")
@@ -209,6 +210,14 @@ class LocalTarget:
         for folder in (self.folder / "versions").iterdir():
             if folder.name not in keep:
                 shutil.rmtree(folder)
+
+
+def _is(model: Path, digest: str) -> bool:
+    """Whether a staged folder is still the model that was staged."""
+    try:
+        return model_digest(model) == digest
+    except RatchetError:
+        return False
 
 
 def _ask_example(url: str, model: Path) -> Answered:

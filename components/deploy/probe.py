@@ -67,7 +67,10 @@ def ask(url: str, rows: dict[str, Any]) -> list[Any]:
             f"the model server answers with an error: {error.read()[:500].decode(errors='replace')}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RatchetError(f"the model server at {url} does not answer: {error}") from error
+        raise RatchetError(
+            f"the model server at {url} does not answer: {error}",
+            "was it killed, or is memory short? See its server.log, then try again",
+        ) from error
 
 
 def check(url: str, probe: Probe) -> Answered:

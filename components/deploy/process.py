@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 _MODULE = "kfp_ratchet.components.deploy.server"
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10
-_LOG_LINES = 15
+_LOG_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,12 @@ def start(model: Path, port: int, log: Path) -> Server:
         descriptors = [each.fileno() for each in sockets]
         path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
         output = stack.enter_context(log.open("wb"))
+        temporary = log.with_name("tmp")
+        temporary.mkdir(exist_ok=True)
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", _MODULE, str(model.resolve()), *map(str, descriptors)],
-            env={**os.environ, "PYTHONPATH": path},
+            # It outlives the run that starts it, and so the run's folder for temporary files and its mark.
+            env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary), "RATCHET_RUN": ""},
             pass_fds=descriptors,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -72,7 +75,7 @@ def wait_ready(server: Server, log: Path, seconds: float) -> float:
     """Wait until a server answers; returns how long that took, in seconds.
 
     Raises:
-        RatchetError: It ended, or did not answer in time; holds the end of its log.
+        RatchetError: It ended, or did not answer in time; holds the last line of its log.
     """
     began = time.monotonic()
     while True:
@@ -80,11 +83,11 @@ def wait_ready(server: Server, log: Path, seconds: float) -> float:
         if answers(server):
             return round(waited, 1)
         if find(server.pid, server.started) is None:
-            raise RatchetError(f"the model server ended before it answered; its log {log} ends with:\n{_tail(log)}")
+            raise RatchetError(f"the model server ended before it answered: {_last_line(log)}", f"see its log {log}")
         if waited > seconds:
             raise RatchetError(
-                f"the model server did not answer within {seconds} s; its log {log} ends with:\n{_tail(log)}",
-                "raise serving.startup_seconds if the model needs longer to load",
+                f"the model server did not answer within {seconds} s; the last it said: {_last_line(log)}",
+                f"see its log {log}, and raise serving.startup_seconds if the model needs longer to load",
             )
         time.sleep(_POLL_SECONDS)
 
@@ -177,5 +180,6 @@ def _bound(port: int) -> socket.socket:
     return made
 
 
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:_LOG_CHARACTERS] if lines else "nothing"

@@ -41,9 +41,12 @@ async def serve(app: Any, private: socket.socket, public: socket.socket | None) 
 
 def main() -> None:
     """Load the model and serve it."""
-    from mlflow.pyfunc import load_model, scoring_server
+    from kfp_ratchet.components.shared.model_folder import check_folder
 
     folder, *descriptors = sys.argv[1:]
+    check_folder(folder)  # MLflow would run whatever the folder names.
+    from mlflow.pyfunc import load_model, scoring_server
+
     private, *public = [socket.socket(fileno=int(descriptor)) for descriptor in descriptors]
     app = scoring_server.init(load_model(folder))
     asyncio.run(serve(app, private, public[0] if public else None))

@@ -5,6 +5,7 @@ Configuration travels between steps as this text, because KFP's own struct param
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,27 @@ def dumps(value: Any) -> str:
         ValueError: `value` holds a NaN or an infinity, which JSON cannot say.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def loads(text: str | bytes) -> Any:
+    """Read JSON that may come from anyone.
+
+    Raises:
+        ValueError: Not JSON, a number that is no finite one, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_not_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_finite(text)
+
+
+def _not_finite(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
 
 
 def digest(content: bytes | str) -> str:

@@ -1,11 +1,14 @@
 """What an entry of the ledger says."""
 
-from typing import Literal, Self
+import json
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kfp_ratchet.components.shared.canonical import digest, dumps, loads
 from kfp_ratchet.components.shared.decision import Decision
 
+_CHECKSUM = "checksum"
 Kind = Literal["promote", "reject", "inconclusive", "rollback", "deploy-started", "deploy-failed"]
 
 
@@ -84,6 +87,26 @@ class Entry(Draft):
     model: str
     time: str = Field(description="UTC, ISO 8601.")
     previous: str = Field(description="Digest of the bytes of the entry before; empty for the first.")
+
+    def written(self) -> bytes:
+        """Its bytes in the ledger, with a checksum: the newest entry has no successor yet that would notice a change."""
+        said = loads(self.model_dump_json())
+        return json.dumps({**said, _CHECKSUM: digest(dumps(said))}, indent=1).encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Read an entry's bytes.
+
+        Raises:
+            ValueError: They are none, or were changed.
+        """
+        said: dict[str, Any] = loads(content)
+        entry = cls.model_validate(said)
+        # Entries of older versions have none.
+        checksum = said.pop(_CHECKSUM, None)
+        if checksum is not None and checksum != digest(dumps(said)):
+            raise ValueError("it was changed after it was written")
+        return entry
 
 
 class Champion(BaseModel):

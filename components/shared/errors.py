@@ -1,6 +1,15 @@
 """Errors that name the thing and the remedy, and the exit code the `ratchet` command ends with."""
 
+import errno
+import re
+from collections.abc import Iterator
 from typing import ClassVar
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+# Libraries that are not Python's own say it in words: Rust's ("os error 28"), SQLite's, safetensors'.
+_SAYS_FULL = re.compile(r"os error 28|no space left|disk is full|disk quota exceeded", re.IGNORECASE)
+_SAYS_FORBIDDEN = re.compile(r"os error (30|13|1)\b|read-?only (file system|database)|permission denied", re.IGNORECASE)
 
 
 class RatchetError(Exception):
@@ -35,3 +44,21 @@ class BlockedError(RatchetError):
 
     kind = "blocked"
     exit_code = 5
+
+
+def disk_trouble(error: BaseException) -> str:
+    """What to do about an error that comes of a full disk or a place that may not be written; "" for any other error."""
+    chain = list(_chain(error))
+    numbers = {one.errno for one in chain if isinstance(one, OSError)}
+    said = " ".join(map(str, chain))
+    if numbers & _FULL or _SAYS_FULL.search(said):
+        return "free space on that disk, then start it again: finished steps come from the cache"
+    if numbers & _FORBIDDEN or _SAYS_FORBIDDEN.search(said):
+        return "give yourself the right to write there, or choose another place; then start it again"
+    return ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

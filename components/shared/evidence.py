@@ -81,7 +81,7 @@ def read_latency(folder: str | Path) -> dict[str, list[float]]:
 
 def read_rows(folder: str | Path) -> pl.DataFrame:
     """The scored rows in sorted row-id order, shape (rows, columns above)."""
-    return pl.read_parquet(Path(folder, "rows.parquet")).sort(ID)
+    return pl.read_parquet(Path(folder, "rows.parquet"), glob=False).sort(ID)
 
 
 def evidence_digest(folder: str | Path) -> str:

@@ -5,7 +5,7 @@ A Kubeflow server loses the reason of a failure, so every step writes one small 
 """
 
 import contextlib
-import json
+import os
 import re
 import resource
 import time
@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.canonical import loads
+from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
 from kfp_ratchet.components.shared.store import Store
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -67,6 +68,7 @@ class Record(BaseModel):
     details: dict[str, Any] = Field(default_factory=dict, description="What the report draws; plain JSON, no NaN.")
     inputs: dict[str, Origin] = Field(default_factory=dict, description="Which run and step made each input artifact.")
     error: Failure | None = None
+    pid: int = Field(default=0, description="Process of the step, for whoever watches it on the same machine.")
     started: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -124,10 +126,12 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
         run=origin.run,
         step=origin.step,
         inputs={name: Origin.of(value) for name, value in (inputs or {}).items()},
+        pid=os.getpid(),
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     step = Step(Store(store) if store else None, record)
     step.write()
+    step._written = 0.0  # The first line of progress is never held back: often it is the only one.
     try:
         with _no_exit():
             yield step
@@ -137,7 +141,7 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
         record.error = Failure(
             kind=error.kind if isinstance(error, RatchetError) else "unexpected",
             message=error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}",
-            remedy=error.remedy if isinstance(error, RatchetError) else "",
+            remedy=error.remedy if isinstance(error, RatchetError) else disk_trouble(error),
             traceback="" if known and error.__cause__ is None else traceback.format_exc(),
         )
         record.line = record.error.message
@@ -162,20 +166,47 @@ def _no_exit() -> Iterator[None]:
         ) from error
 
 
+def end_record(store: Store, record: Record, failure: Failure) -> None:
+    """Say for a step whose process was ended from outside why it failed."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(record.started)).total_seconds()
+    failed = {"state": "failed", "line": failure.message, "error": failure, "seconds": round(seconds, 3)}
+    ended = record.model_copy(update=failed)
+    store.put(_key(record.run, record.step), ended.model_dump_json(indent=1).encode())
+
+
 def read_run(store: Store, run: str) -> dict[str, Record]:
-    """All records of a run by step, in the order in which the steps started."""
-    records = []
-    for key in store.keys(f"runs/{run}/steps"):
-        content = store.get(key)
-        if content is not None:
-            records.append(Record.model_validate(json.loads(content)))
+    """All records of a run by step, in the order in which the steps started.
+
+    Raises:
+        RatchetError: A record is damaged.
+    """
+    origins = [Origin(run=run, step=PurePosixPath(key).stem) for key in store.keys(f"runs/{run}/steps")]
+    records = [record for origin in origins if (record := read_record(store, origin)) is not None]
     return {record.step: record for record in sorted(records, key=lambda record: record.started)}
 
 
 def read_record(store: Store, origin: Origin) -> Record | None:
-    """One step's record, None when it left none."""
-    content = store.get(_key(origin.run, origin.step))
-    return Record.model_validate(json.loads(content)) if content is not None else None
+    """One step's record, None when it left none.
+
+    Raises:
+        RatchetError: The record is damaged, or another step's.
+    """
+    key = _key(origin.run, origin.step)
+    content = store.get(key)
+    if content is None:
+        return None
+    try:
+        record = Record.model_validate(loads(content))
+        if (record.run, record.step) != (origin.run, origin.step):
+            raise ValueError(f"it is that of {record.step} of {record.run}")
+        datetime.fromisoformat(record.started)
+    except ValueError as error:
+        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+        raise RatchetError(
+            f"the journal record {key} in the store {store.uri} is damaged: {reason}",
+            "restore it from a backup, or delete it: the run's report then lacks that step, and nothing else is lost",
+        ) from error
+    return record
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.store import Store
@@ -68,13 +68,14 @@ def lease(store: Store, name: str, progress: Callable[[str], None] = lambda line
 
 
 def _acquire(store: Store, folder: str, me: _Holder, progress: Callable[[str], None]) -> str:
-    number = max((int(Path(key).stem) for key in store.keys(folder)), default=0)
+    number = max((_number(store, key) for key in store.keys(folder)), default=0)
     seen, since = None, time.monotonic()
     while True:
-        content = store.get(f"{folder}/{number:06d}.json") if number else None
+        at = f"{folder}/{number:06d}.json"
+        content = store.get(at) if number else None
         if content != seen:
             seen, since = content, time.monotonic()
-        holder = _Holder.model_validate_json(content) if content else None
+        holder = _read(store, at, content) if content is not None else None
         if holder is None or _is_over(holder) or time.monotonic() - since > _DEAD_SECONDS:
             number += 1
             key = f"{folder}/{number:06d}.json"
@@ -83,6 +84,25 @@ def _acquire(store: Store, folder: str, me: _Holder, progress: Callable[[str], N
             continue
         progress(f"waiting for process {holder.pid} on {holder.host}, which does the same")
         time.sleep(_POLL_SECONDS)
+
+
+def _number(store: Store, key: str) -> int:
+    if not Path(key).stem.isdecimal():
+        raise _damaged(store, key)
+    return int(Path(key).stem)
+
+
+def _read(store: Store, key: str, content: bytes) -> _Holder:
+    try:
+        return _Holder.model_validate_json(content)
+    except ValidationError:
+        raise _damaged(store, key) from None
+
+
+def _damaged(store: Store, key: str) -> RatchetError:
+    return RatchetError(
+        f"{key} in the store {store.uri} is not a lease", "delete it when no run is under way, then start the run again"
+    )
 
 
 def _is_over(holder: _Holder) -> bool:

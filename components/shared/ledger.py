@@ -149,7 +149,7 @@ class Ledger:
                 time=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 previous=digest(content or b"") if last else "",
             )
-            if self._store.create(self._key(last + 1), entry.model_dump_json(indent=1).encode()):
+            if self._store.create(self._key(last + 1), entry.written()):
                 return entry
         raise RatchetError(f"entry after {last} of {self._where} was taken {_ATTEMPTS} times", "try again later")
 
@@ -205,9 +205,10 @@ class Ledger:
         if content is None:
             raise self._corrupt(f"{key} is missing")
         try:
-            entry = Entry.model_validate_json(content)
-        except ValidationError as error:
-            raise self._corrupt(f"{key} is not readable as an entry ({error.errors()[0]['msg']})") from error
+            entry = Entry.parse(content)
+        except ValueError as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise self._corrupt(f"{key} is not readable as an entry ({reason})") from error
         if (entry.number, entry.model) != (number, self.model):
             raise self._corrupt(f"{key} holds entry {entry.number} of {entry.model!r}")
         return entry

@@ -1,25 +1,25 @@
 """The Model contract: an MLflow model folder that takes raw rows, and its card `ratchet.json`.
 
-`artifacts/workload/` holds what the workload saved (weights, preprocessing); its digest is the model's identity. Reading a card or a
-digest executes nothing; `load_model` imports the workload class by name, never code from the folder.
+`artifacts/workload/` holds what the workload saved (weights, preprocessing); its digest, with the name of the class that reads it, is the
+model's identity. Reading a card or a digest executes nothing; `load_model` imports the workload class by name, never code from the folder.
 """
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, Field
 
-from kfp_ratchet.components.shared.canonical import digest_folder
+from kfp_ratchet.components.shared.canonical import digest, digest_folder, loads
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.model_folder import WORKLOAD, check_folder
 
 if TYPE_CHECKING:
     from kfp_ratchet.components.train.workload import Workload
 
-WORKLOAD = Path("artifacts", "workload")
 BUILT_IN = {"tabular": "kfp_ratchet.components.train.tabular:Tabular"}
+_METHODS = ("search_space", "fit", "predict", "save", "load")
 
 
 class Card(BaseModel):
@@ -54,7 +54,7 @@ class Card(BaseModel):
             RatchetError: The folder is not a model of ours.
         """
         try:
-            return cls.model_validate(json.loads(Path(folder, "ratchet.json").read_text()))
+            return cls.model_validate(loads(Path(folder, "ratchet.json").read_bytes()))
         except (OSError, ValueError) as error:
             raise RatchetError(f"{folder} is not a model: {error}", "pass the output `model` of train") from error
 
@@ -64,15 +64,23 @@ class Card(BaseModel):
 
 
 def model_digest(folder: str | Path) -> str:
-    """A model's identity: the digest of what its workload saved."""
-    return digest_folder(Path(folder) / WORKLOAD)
+    """A model's identity: the digest of what its workload saved and, unless it is built in, the name of the class that reads it.
+
+    So whoever trusts a digest trusts the class as well: a card that was changed to name another one is another model.
+
+    Raises:
+        RatchetError: The folder is not a model of ours.
+    """
+    check_folder(folder)
+    name, saved = Card.read(folder).workload, digest_folder(Path(folder) / WORKLOAD)
+    return saved if name in BUILT_IN else digest(f"{name} {saved}")
 
 
 def workload_class(name: str) -> type["Workload"]:
     """The workload class behind `tabular` or `package.module:Class`.
 
     Raises:
-        InputError: There is no such module or class.
+        InputError: There is no such module, or what it names is no workload.
     """
     target = BUILT_IN.get(name, name)
     module, _, attribute = target.partition(":")
@@ -80,13 +88,25 @@ def workload_class(name: str) -> type["Workload"]:
         raise InputError(f"workload {name!r} is neither built in ({', '.join(BUILT_IN)}) nor package.module:Class")
     try:
         loaded: type[Workload] = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise InputError(
-            f"workload {name!r} cannot be imported: {error}", "check its name and that its package is installed"
+            f"workload {name!r} cannot be imported: {error or type(error).__name__}",
+            "check its name, that its package is installed and that importing it raises nothing",
         ) from error
+    lacks = [method for method in _METHODS if not callable(getattr(loaded, method, None))]
+    if not isinstance(loaded, type) or lacks:
+        raise InputError(
+            f"workload {name!r} is not a class with {', '.join(_METHODS)}", "see kfp_ratchet.components.train.workload"
+        )
     return loaded
 
 
 def load_model(folder: str | Path) -> "Workload":
-    """Load a model folder's workload for prediction on the CPU."""
+    """Load a model folder's workload for prediction on the CPU.
+
+    Raises:
+        RatchetError: The folder is not a model of ours.
+        InputError: Its workload class cannot be imported.
+    """
+    check_folder(folder)
     return workload_class(Card.read(folder).workload).load(Path(folder) / WORKLOAD)

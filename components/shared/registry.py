@@ -5,11 +5,14 @@ import itertools
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.entry import Champion
+from kfp_ratchet.components.shared.errors import InputError, RatchetError, disk_trouble
 from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
 from kfp_ratchet.components.shared.model import model_digest
 
@@ -86,19 +89,9 @@ def fetch(tracking_uri: str, name: str, version: str, digest: str, into: Path) -
     Raises:
         RatchetError: MLflow cannot be reached, there is no such version, or its bytes are not those of `digest`.
     """
-    from mlflow.exceptions import MlflowException
-
     into.mkdir(parents=True, exist_ok=True)
     with _client(tracking_uri) as client:
-        try:
-            run_id = client.get_model_version(name, version).run_id
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise RatchetError(
-                f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}",
-                "check tracking_uri; the ledger and this registry do not belong together, or the version was deleted",
-            ) from None
+        run_id = _known(client, tracking_uri, name, version).run_id
         folder = Path(client.download_artifacts(run_id, _ARTIFACTS, str(into)))
     found = model_digest(folder)
     if found != digest:
@@ -107,6 +100,37 @@ def fetch(tracking_uri: str, name: str, version: str, digest: str, into: Path) -
             "its artifacts were changed; restore them, or roll back to another version",
         )
     return folder
+
+
+def check_champion(tracking_uri: str, name: str, champion: Champion) -> None:
+    """Whether a registry is the one that the ledger speaks of: a new one would give away the ledger's version numbers again.
+
+    Raises:
+        RatchetError: It does not hold the champion.
+    """
+    with _client(tracking_uri) as client:
+        found = _known(client, tracking_uri, name, champion.version).tags.get(DIGEST_TAG)
+    if found != champion.digest:
+        raise RatchetError(
+            f"version {champion.version} of {name} in MLflow at {masked(tracking_uri)} is {found}, but the ledger's champion of "
+            f"that version is {champion.digest}",
+            "check tracking_uri and store: this ledger and this registry do not belong together",
+        )
+
+
+def _known(client: Any, tracking_uri: str, name: str, version: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise RatchetError(
+            f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}, though the ledger knows it",
+            "check tracking_uri, or restore its database: the ledger and this registry do not belong together, or the version was "
+            "deleted",
+        ) from None
 
 
 def project_aliases(tracking_uri: str, name: str, ledger: Ledger) -> dict[str, str]:
@@ -149,21 +173,50 @@ def _client(tracking_uri: str) -> Iterator[Any]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    database = _database(tracking_uri)
+    if database is not None:
+        _check_database(database)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    trouble: tuple[type[Exception], ...] = (MlflowException, OSError)
+    with contextlib.suppress(ImportError):  # MLflow without a database does without it.
+        from sqlalchemy.exc import SQLAlchemyError
+
+        trouble = (*trouble, SQLAlchemyError)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        database = _database(tracking_uri)
-        if database is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
         yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-    except (MlflowException, OSError) as error:
+    except trouble as error:
         reason = (masked(str(error)).strip() or type(error).__name__).splitlines()[0][:500]
         raise RatchetError(
             f"MLflow at {masked(tracking_uri)} failed: {reason}",
-            "check tracking_uri, that the server runs and that you may write to it; then run this step again",
+            disk_trouble(error)
+            or "check tracking_uri, that the server runs and that you may write to it; then run this step again",
+        ) from error
+
+
+def _check_database(database: Path) -> None:
+    """Find at once what MLflow would find after a minute of trying, or write over.
+
+    Raises:
+        RatchetError: The SQLite file cannot be read or made, or is none.
+    """
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        if not database.exists():
+            if not os.access(database.parent, os.W_OK):
+                raise PermissionError("permission denied")
+            return
+        if database.is_file() and not database.stat().st_size:
+            raise sqlite3.DatabaseError("file is empty")
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT name FROM sqlite_master").fetchall()
+    except (OSError, sqlite3.Error) as error:
+        raise RatchetError(
+            f"MLflow's database {database} cannot be used: {error}",
+            disk_trouble(error) or "restore it from a backup; nothing was written to it",
         ) from error
 
 

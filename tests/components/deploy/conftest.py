@@ -1,4 +1,4 @@
-"""A tiny real MLflow model (y = slope * x), real servers, and whatever is left of them stopped at the end."""
+"""A tiny real model (y = slope * x), real servers, and whatever is left of them stopped at the end."""
 
 import json
 import shutil
@@ -16,42 +16,19 @@ from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import Card, model_digest
 from kfp_ratchet.components.shared.store import Store
 
-CODE = """
-import json
-from pathlib import Path
-from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
-
-
-class Line(PythonModel):
-    def load_context(self, context):
-        self.slope = json.loads(Path(context.artifacts["workload"], "weights.json").read_text())["slope"]
-
-    def predict(self, context, model_input, params=None):
-        return [self.slope * value for value in model_input["x"]]
-
-
-set_model(Line())
-"""
+WORKLOADS = Path(__file__).parent / "workloads"
 
 
 @pytest.fixture(scope="session")
 def saved_line(tmp_path_factory):
-    import mlflow.pyfunc
-    import pandas as pd
+    import polars as pl
+
+    from kfp_ratchet.components.train.pyfunc import save_pyfunc
 
     folder = tmp_path_factory.mktemp("line")
-    (folder / "code.py").write_text(CODE)
     workload = folder / "workload"
     workload.mkdir()
     (workload / "weights.json").write_text(json.dumps({"slope": 1.0}))
-    mlflow.pyfunc.save_model(
-        folder / "model",
-        python_model=str(folder / "code.py"),
-        artifacts={"workload": str(workload)},
-        input_example=pd.DataFrame({"x": [1.0, 2.0]}),
-        pip_requirements=[],
-    )
     card = Card(
         workload="line:Line",
         parameters={"slope": 1},
@@ -65,7 +42,7 @@ def saved_line(tmp_path_factory):
         device="cpu",
         metrics={"loss": 0.5},
     )
-    card.write(folder / "model")
+    save_pyfunc(folder / "model", workload, card, pl.DataFrame({"x": [1.0, 2.0]}))
     return folder / "model"
 
 
@@ -107,7 +84,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path, saved_line):
+def bench(tmp_path, saved_line, monkeypatch):
+    # Where the servers find the class of the model.
+    monkeypatch.setenv("PYTHONPATH", str(WORKLOADS))
     made = Bench(tmp_path, saved_line)
     yield made
     process.stop(process.running(tmp_path))

@@ -1,5 +1,6 @@
 """A deploy ends with exactly one live version that the ledger agrees on, wherever it is killed or fails."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -65,11 +66,28 @@ def test_wrong_answers_leave_the_old_version_serving_and_say_which_row(bench):
 
 
 @pytest.mark.slow
+def test_a_server_killed_while_it_is_probed_leaves_the_old_one_serving(bench):
+    deploy(bench, "1")
+
+    def kill(said):
+        if "comparing its answers" in said:
+            (new,) = set(bench.running()) - {bench.target.live().pid}
+            os.kill(new, signal.SIGKILL)
+
+    with pytest.raises(RatchetError, match=r"does not answer: .*") as caught:
+        deploy(bench, "2", say=kill)
+    assert "killed" in caught.value.remedy
+    assert_live(bench, "1")
+    deploy(bench, "2")
+    assert_live(bench, "2")
+
+
+@pytest.mark.slow
 def test_a_model_that_does_not_load_is_undone_with_the_end_of_its_log(bench):
-    (bench.model("1") / "MLmodel").write_text("flavors: {}\n")
-    with pytest.raises(RatchetError, match="ended before it answered") as caught:
+    (bench.model("1") / "artifacts" / "workload" / "weights.json").write_text('{"slant": 1.0}')
+    with pytest.raises(RatchetError, match="ended before it answered: KeyError: 'slope'") as caught:
         deploy(bench, "1")
-    assert "mlflow" in str(caught.value).lower()
+    assert "server.log" in caught.value.remedy and "Traceback" not in str(caught.value)
     assert bench.running() == [] and bench.target.live() is None and bench.ledger.champion() is None
     assert [entry.kind for entry in bench.ledger.entries()] == ["deploy-started", "deploy-failed"]
 

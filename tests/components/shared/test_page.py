@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_ratchet.components.shared.charts import Row, Series, bars, chosen, intervals, lines, number
+from kfp_ratchet.components.shared.charts import (
+    Row,
+    Series,
+    Span,
+    bars,
+    chosen,
+    intervals,
+    lines,
+    number,
+    short_name,
+    spans,
+)
 from kfp_ratchet.components.shared.page import page
 
 HOSTILE = "<script>alert('x')</script>&\"it's\""
@@ -40,6 +51,29 @@ def test_text_too_faint_to_read(theme):
         assert (high + 0.05) / (low + 0.05) >= 4.5, f"{front} on {back}"
 
 
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_mark_too_faint_to_see(theme):
+    colours = palettes()[theme]
+    for front in ("accent", "second", "muted", "failed", "ink"):
+        high, low = sorted((luminance(colours[front]), luminance(colours["bg"])), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 3, f"{front} on bg"
+
+
+@pytest.mark.parametrize("odd", ["\u202e", "\u2066", "\x00", "\x1b", "\x9b", "\ud800"])
+def test_name_that_reorders_the_page_or_cannot_be_written(odd):
+    text = page(f"a{odd}b", intervals("t", [Row(f"carrier{odd}=UA", 1.0)]))
+    assert odd not in text
+    assert text.count(f"[U+{ord(odd):04X}]") == 4
+    text.encode()
+
+
+def test_names_that_only_differ_at_their_ends():
+    one, other = (short_name("a_feature_of_many_words_" * 10 + end) for end in ("mean", "maximum"))
+    assert len(one) == len(other) == 72
+    assert one != other
+    assert short_name("distance") == "distance"
+
+
 def test_page_that_needs_the_network_or_a_script():
     text = page("Report", "<p>body</p>")
     assert text.startswith("<!doctype html>")
@@ -59,6 +93,8 @@ def test_label_that_breaks_out_of_a_figure():
         intervals(HOSTILE, [row], 0.0, HOSTILE, HOSTILE),
         bars(HOSTILE, [row]),
         lines(HOSTILE, [Series(HOSTILE, [(0, 1), (1, 2)])], HOSTILE, HOSTILE, HOSTILE),
+        spans(HOSTILE, [Span(HOSTILE, 0.0, 1.0, HOSTILE, HOSTILE)], HOSTILE),
+        bars("t", [Row("r", 1.0, note=HOSTILE)]),
     ]
     for figure in drawn:
         assert "<script" not in figure
@@ -75,10 +111,49 @@ def test_number_that_is_drawn_outside_or_as_nan(rows, bound):
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 20), floats), max_size=6), st.sampled_from(["line", "dots", "dashed", "marked"])
+    st.lists(st.tuples(st.integers(0, 20), floats), max_size=6),
+    st.sampled_from(["line", "dots", "rings", "dashed", "marked", "ringed", "faint"]),
+    st.lists(st.tuples(st.integers(0, 20), floats, floats), max_size=3),
 )
-def test_curve_that_is_drawn_outside_or_as_nan(points, style):
-    check_drawing(lines("t", [Series("s", points, style)], "x", "y"))
+def test_curve_that_is_drawn_outside_or_as_nan(points, style, ends):
+    check_drawing(lines("t", [Series("s", points, style, ends)], "x", "y"))
+
+
+@given(st.lists(st.tuples(floats, floats), max_size=4))
+def test_time_that_is_drawn_outside_or_as_nan(times):
+    check_drawing(spans("t", [Span("step", start, end, "?") for start, end in times]))
+
+
+def test_step_of_no_time_that_cannot_be_seen():
+    figure = spans("t", [Span("long", 0.0, 600.0, "10 min"), Span("short", 600.0, 600.0, "0.0 s")])
+    assert '<rect class="span" x="99.70%" width="0.30%"' in figure
+    assert ">10 min</text>" in figure
+
+
+def test_step_that_did_not_run_with_a_bar():
+    figure = spans("t", [Span("pin", 0.0, 1.0, "1.0 s"), Span("train", None, None, "from the cache")])
+    assert figure.count("<rect") == 1
+    assert figure.count("from the cache") == 2
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        [intervals("t", [Row("a", 1.0, note=note), Row("b", 2.0)]) for note in ("", "fails")],
+        [spans("t", [Span("a", 0.0, 1.0, "1 s", note)]) for note in ("", "failed")],
+    ],
+)
+def test_what_only_colour_tells(figures):
+    plain, odd = (re.sub(r' (?:class|style)="[^"]*"', "", figure) for figure in figures)
+    assert plain != odd
+
+
+def test_curves_that_only_colour_tells_apart():
+    styles = ["line", "dashed", "dots", "rings", "marked", "ringed", "faint"]
+    figures = [
+        re.sub(r"--mark:[^;\"]*", "", lines("t", [Series("s", [(0, 1), (1, 2)], one)], "x", "y")) for one in styles
+    ]
+    assert len(set(figures)) == len(styles)
 
 
 def check_drawing(figure: str) -> None:

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from kfp_ratchet.components.shared import registry
+from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
-from kfp_ratchet.components.shared.model import model_digest
+from kfp_ratchet.components.shared.model import Card, model_digest
 from kfp_ratchet.components.shared.store import Store
 
 
@@ -22,7 +23,18 @@ def model(tmp_path):
     workload = tmp_path / "model" / "artifacts" / "workload"
     workload.mkdir(parents=True)
     (workload / "weights.json").write_text(json.dumps({"slope": 1}))
-    (tmp_path / "model" / "ratchet.json").write_text("{}")
+    Card(
+        workload="tabular",
+        parameters={},
+        columns=Columns(target="y"),
+        features={"x": "Float64"},
+        revision="sha256:r",
+        window={},
+        split_rule="time",
+        rows=90,
+        seed=0,
+        device="cpu",
+    ).write(tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kfp_ratchet.components.shared.entry import Draft
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
@@ -44,3 +44,19 @@ def test_a_store_that_cannot_be_written_is_named_with_a_remedy(store, tmp_path):
             RatchetError, match=f"a/1 in the store {tmp_path} cannot be reached.*; check that it exists"
         ):
             act()
+
+
+def test_reading_a_store_that_is_not_there_made_its_folder(tmp_path):
+    store = Store(str(tmp_path / "none" / "here"))
+    store.delete("a/1")
+    assert store.get("a/1") is None and list(store.keys("a")) == []
+    assert list(tmp_path.iterdir()) == []
+    store.put("a/1", b"x")
+    assert (tmp_path / "none" / "here" / "a" / "1").read_bytes() == b"x" and list(store.keys("a")) == ["a/1"]
+
+
+def test_a_file_where_the_store_should_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"the store .*/file' cannot be opened") as told:
+        Store(str(tmp_path / "file"))
+    assert "Debug source" not in str(told.value)
