@@ -1,11 +1,13 @@
 """A project on this machine: its `ratchet.yaml`, with the places it names as seen from anywhere."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.config import Config, load
 
@@ -27,6 +29,18 @@ class Project:
             InputError: The file cannot be read, or something in it is wrong.
         """
         return cls(Path(config_path).resolve().parent, load(Path(config_path)))
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The project as a run with these pipeline parameters has it: its model's name, store, registry and serving.
+
+        Raises:
+            InputError: `serving` is not valid.
+        """
+        keys = {"model_name": "name", "store": "store", "tracking_uri": "tracking_uri"}
+        given: dict[str, Any] = {key: values[name] for name, key in keys.items() if name in values}
+        if "serving" in values:
+            given["serving"] = parse_parameter(Serving, values["serving"], "serving")
+        return replace(self, config=self.config.model_copy(update=given))
 
     @property
     def home(self) -> Path:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
 
 import kfp_ratchet.components
-from kfp_ratchet.components.notify.run_view import NOTIFY, STEPS, RunView
+from kfp_ratchet.components.notify.run_view import INTERRUPTED, NOTIFY, STEPS, RunView
 from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Record, read_run
@@ -26,9 +27,11 @@ from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.config_parameters import check_parameters
 from kfp_ratchet.pipelines.local import Request
 from kfp_ratchet.pipelines.project import Project
+from kfp_ratchet.pipelines.watchdog import MARK, Watchdog, end, full_disk, members
 
 _POLL_SECONDS = 0.15
 _END_SECONDS = 5
+_LINE_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class Finished:
 
     @property
     def report(self) -> Path | None:
-        """The run's HTML report, None when the run died before it was written."""
-        path = Path(self.store.uri, "runs", self.view.run, "report.html")
-        return path if path.exists() else None
+        """The run's HTML report on this machine, None when the run died before it was written."""
+        kept = Path(self.store.uri.removeprefix("file://"), "runs", self.view.run, "report.html")
+        return next((path for path in (kept, _artifact(self.folder, self.view.run)) if path.exists()), None)
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain JSON, for scripts."""
@@ -65,15 +68,26 @@ class Finished:
         }
 
 
-def steps(config_path: Path | str, package: str = "") -> list[str]:
-    """Names of the steps that a run will have, in order."""
-    prepared = Project.open(config_path).config.prepare is not None
-    has_recipe = "comp-prepare:" in Path(package).read_text() if package else prepared
+class RunInterruptedError(RatchetError):
+    """A run was told to end before it was done: its steps are stopped and its report is written. Exit code 130."""
+
+    kind = "interrupted"
+    exit_code = INTERRUPTED
+
+    def __init__(self, finished: Finished) -> None:
+        super().__init__(finished.view.reason, finished.view.remedy)
+        self.finished = finished
+
+
+def steps(project: Project | Path | str, package: str = "") -> list[str]:
+    """Names of the steps that a run of a project (or of its `ratchet.yaml`) will have, in order."""
+    prepared = _opened(project).config.prepare is not None
+    has_recipe = "comp-prepare:" in Path(package).read_text(encoding="utf-8") if package else prepared
     return [step for step in (*STEPS, NOTIFY) if has_recipe or step != "prepare"]
 
 
 def run(
-    config_path: Path | str = "ratchet.yaml",
+    project: Project | Path | str = "ratchet.yaml",
     parameters: Mapping[str, Any] | None = None,
     *,
     package: str = "",
@@ -84,7 +98,7 @@ def run(
     """Run `continuous_training` as a `ratchet.yaml` describes it, and wait for its end.
 
     Args:
-        config_path: The `ratchet.yaml`; its folder is the working directory of every step.
+        project: The project or its `ratchet.yaml`; the file's folder is the working directory of every step.
         parameters: Pipeline parameters that replace the file's.
         package: Path of a compiled pipeline to run instead.
         cache: Serve steps whose pins, parameters and code are unchanged from earlier runs.
@@ -94,29 +108,29 @@ def run(
     Raises:
         InputError: The configuration or a parameter is wrong.
         RatchetError: The run ended before its first step.
+        RunInterruptedError: This process was told to end (KeyboardInterrupt, SystemExit): the steps are stopped, the report is written.
     """
-    project = Project.open(config_path)
+    project = _opened(project)
     request = _request(project, dict(parameters or {}), package, cache)
     folder = Path(request.pipeline_root).parent
-    store = Store(project.within(str(request.arguments.get("store", project.config.store))))
-    with _process(request, folder, project.folder) as process, (folder / "log.txt").open() as log:
-        while True:
-            ended = process.poll() is not None
-            for line in log:
-                if on_log:
-                    on_log(line.rstrip("\n"))
-            run_id = _run_id(folder)
-            if run_id:
-                on_change(read_run(store, run_id))
-            if ended:
-                break
-            time.sleep(_POLL_SECONDS)
-    if not run_id:
+    project = project.with_parameters(request.arguments)
+    try:
+        _follow(request, folder, project, on_change, on_log)
+    except Exception:
+        raise
+    except BaseException as ending:
+        if not (run_id := _run_id(folder)):
+            raise
+        view = RunView.read(project.store, run_id, project.config.name, interrupted=True)
+        finished = Finished(view, project, folder, project.store)
+        _keep_report(finished)
+        raise RunInterruptedError(finished) from ending
+    if not (run_id := _run_id(folder)):
         log_path = folder / "log.txt"
-        told = _last_line(log_path) or "it printed nothing; is there space left on the disk?"
-        raise RatchetError(f"the run ended before its first step: {told}", f"see {log_path}")
-    model = str(request.arguments.get("model_name", project.config.name))
-    return Finished(RunView.read(store, run_id, model), project, folder, store)
+        told = _last_line(log_path) or "it printed nothing"
+        raise RatchetError(f"the run ended before its first step: {told}", full_disk(folder) or f"see {log_path}")
+    view = RunView.read(project.store, run_id, project.config.name)
+    return Finished(view.model_copy(update={"hint": full_disk(folder)}), project, folder, project.store)
 
 
 def code_digest(project: Project) -> str:
@@ -132,6 +146,58 @@ def code_digest(project: Project) -> str:
             spec = find_spec(module)
             files += [Path(spec.origin)] if spec and spec.origin else []
     return digest(dumps({str(path): digest_file(path) for path in files}))
+
+
+def _opened(project: Project | Path | str) -> Project:
+    return project if isinstance(project, Project) else Project.open(project)
+
+
+def _follow(
+    request: Request,
+    folder: Path,
+    project: Project,
+    on_change: Callable[[dict[str, Record]], None],
+    on_log: Callable[[str], None] | None,
+) -> None:
+    """Run to the end, telling what happens."""
+    with (
+        _process(request, folder, project.folder) as process,
+        (folder / "log.txt").open(encoding="utf-8", errors="replace") as log,
+    ):
+        watchdog = Watchdog(project.store, folder, process.pid, project.config.step_timeout)
+        while True:
+            ended = process.poll() is not None
+            for line in _news(log):
+                if on_log:
+                    on_log(line.rstrip("\n"))
+            if run_id := _run_id(folder):
+                records = read_run(project.store, run_id)
+                on_change(records)
+                watchdog.look(records)
+            if ended:
+                return
+            time.sleep(_POLL_SECONDS)
+
+
+def _news(log: TextIO) -> Iterator[str]:
+    """What has been added to the log, in pieces that fit into memory."""
+    if log.tell() > os.fstat(log.fileno()).st_size:
+        log.seek(0, os.SEEK_END)  # The watchdog has cut it.
+    yield from iter(lambda: log.readline(_LINE_CHARACTERS), "")
+
+
+def _keep_report(finished: Finished) -> None:
+    """Write the report that the run's last step could not. No messages: whoever ended the run knows."""
+    from kfp_ratchet.components.notify.messages import keep_report
+
+    # That a run was interrupted is to be told, whatever else goes wrong on the way out.
+    with suppress(RatchetError, OSError):
+        keep_report(finished.store, finished.view, _artifact(finished.folder, finished.view.run))
+
+
+def _artifact(folder: Path, run: str) -> Path:
+    """Where `notify` writes the report of a run."""
+    return folder / "artifacts" / run / NOTIFY / "report"
 
 
 def _request(project: Project, parameters: dict[str, Any], package: str, cache: bool) -> Request:
@@ -157,42 +223,62 @@ def _process(request: Request, folder: Path, project: Path) -> Iterator[subproce
     try:
         Path(request.pipeline_root).mkdir(parents=True)
         (folder / "request.json").write_text(request.model_dump_json(indent=1))
-        log = (folder / "log.txt").open("wb")
+        log = (folder / "log.txt").open("ab")
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written: {error}", "free space or give yourself the right to write there"
         ) from error
     path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "GIT_PYTHON_REFRESH": "quiet"}
-    with log:
+    # KFP leaves a folder behind for each step. Not within the run's own: a Unix socket's path has at most 107 bytes.
+    with log, TemporaryDirectory(prefix="ratchet-", ignore_cleanup_errors=True) as temporary:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "kfp_ratchet.pipelines.local", str(folder)],
             cwd=project,
-            env=environment,
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "PYTHONUNBUFFERED": "1",
+                # Steps and the user's code read and write text as UTF-8, whatever the locale.
+                "PYTHONUTF8": "1",
+                "GIT_PYTHON_REFRESH": "quiet",
+                "TMPDIR": temporary,
+                MARK: str(folder),
+            },
             stdout=log,
             stderr=subprocess.STDOUT,
             # Never written to: it ends when this process does, and with it the run.
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            _end(process)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _end(process)
+            # What a step left behind on purpose: a session of its own is in no group of ours.
+            end(members(folder))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a run and its steps; what they had not yet written is made again by the next run."""
-    for what in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, what)
+    try:
+        _signal(process, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
+    finally:
+        # Also when someone is impatient and interrupts again.
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
+    """Tell a run and its steps, which are one process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, what)
 
 
 def _run_id(folder: Path) -> str:
-    return next((path.name for path in (folder / "artifacts").iterdir() if path.is_dir()), "")
+    return next((path.name for path in (folder / "artifacts").glob("*") if path.is_dir()), "")
 
 
 def _last_line(log: Path) -> str:
