@@ -3,31 +3,39 @@
 Only what is cheap is imported before a command runs, so that help and usage errors come at once.
 """
 
+import json
 import signal
 import sys
 import traceback
+from contextlib import suppress
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from kfp_ratchet.components._image import VERSION
-from kfp_ratchet.pipelines.cli import authoring, data, model, run, serving
+from kfp_ratchet.pipelines.cli import authoring, data, model, replay, run, serving
+from kfp_ratchet.pipelines.cli.commands import Command, Group, UsageError
+from kfp_ratchet.pipelines.cli.terminal import Terminal, never_fail_on_characters
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="ratchet",
+    cls=Group,
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Continuous training that only moves forward: retrain, judge on the same rows, promote only what is shown to be better.",
-    epilog="Exit codes: 0 done, 1 differences found, 2 bad input or usage, 3 a step failed, 4 inconclusive, 5 blocked by validation.",
+    epilog="Exit codes: 0 done, 1 a difference was found or nothing answers, 2 bad input or usage, 3 a step failed, 4 inconclusive, "
+    "5 blocked by validation, 130 interrupted. An error goes to standard error; with --json, standard output too gets one object with "
+    "error, remedy and exit_code.",
 )
-app.command()(authoring.init)
-app.command()(run.run)
-app.command()(serving.status)
-app.command()(serving.stop)
-app.command("compile")(authoring.compile_pipelines)
+app.command(cls=Command)(authoring.init)
+app.command(cls=Command)(run.run)
+app.command(cls=Command)(replay.replay)
+app.command(cls=Command)(serving.status)
+app.command(cls=Command)(serving.stop)
+app.command("compile", cls=Command)(authoring.compile_pipelines)
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
 
@@ -50,17 +58,17 @@ def main() -> None:
     """Run the command; an error is one sentence, a remedy and an exit code, a traceback comes only with -v."""
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
+    never_fail_on_characters()
     try:
-        app()
+        code = app(standalone_mode=False)
+    except SystemExit as ending:
+        # What Typer and rich end with when the reader of a pipe has gone away.
+        code = _INTERRUPTED if ending.code == 1 else ending.code
     except (Exception, _Interrupted) as error:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
-        message, remedy, code = _explained(error)
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print("[bold red]error:[/]", Text(message))
-        if remedy:
-            console.print("[bold]remedy:[/]", Text(remedy))
-        sys.exit(code)
+        code = _tell(error)
+    sys.exit(code)
 
 
 class _Interrupted(BaseException):
@@ -71,6 +79,25 @@ def _interrupt(*_: object) -> None:
     raise _Interrupted
 
 
+def _tell(error: BaseException) -> int:
+    """Say what went wrong, on standard output as JSON too where that was asked for; returns the exit code."""
+    message, remedy, code = _explained(error)
+    # Where nothing can be printed any more, the exit code is what is left to say.
+    with suppress(OSError):
+        _print_error(message, remedy, code)
+    return code
+
+
+def _print_error(message: str, remedy: str, code: int) -> None:
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": message, "remedy": remedy, "exit_code": code}, indent=1))
+    console = Terminal(stderr=True)
+    if message:
+        console.say(("error:", "bold red"), " ", message)
+    if remedy:
+        console.say(("remedy:", "bold"), " ", remedy)
+
+
 def _explained(error: BaseException) -> tuple[str, str, int]:
     """Message, remedy and exit code."""
     from kfp_ratchet.components.shared.errors import RatchetError
@@ -78,7 +105,10 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, RatchetError):
         return error.message, error.remedy, error.exit_code
     if isinstance(error, _Interrupted):
-        return "interrupted", "start it again: finished steps come from the cache", 130
+        return "interrupted", "start it again: finished steps come from the cache", _INTERRUPTED
+    if isinstance(error, UsageError):
+        context = error.ctx
+        return error.format_message(), f"see {context.command_path} --help" if context else "", error.exit_code
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}", "free space, or give yourself the right to read and write there", 3

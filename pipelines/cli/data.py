@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Looking at data before it is trained on.")
+from kfp_ratchet.pipelines.cli.commands import Command, Group
+
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Looking at data before it is trained on.")
 
 
 @app.callback()
@@ -13,10 +15,12 @@ def _noun() -> None:
     """Keeps this a group while it has one command."""
 
 
-@app.command("draft-schema")
+@app.command("draft-schema", cls=Command)
 def draft_schema(
-    data: Annotated[Path, typer.Argument(help="A file or a folder of files of one table.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write; the terminal when not given.")] = None,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A file or a folder of files of one table.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write; the terminal when not given.")
+    ] = None,
 ) -> None:
     """Draft a schema from data, for you to review: a schema is never guessed silently.
 
@@ -32,5 +36,5 @@ def draft_schema(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text)
+        out.write_text(text, encoding="utf-8")
         typer.echo(f"{out} written; review it")

@@ -4,24 +4,37 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
+
+from kfp_ratchet.pipelines.cli.serving import how_to_ask, shown, start_command
+from kfp_ratchet.pipelines.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from kfp_ratchet.pipelines.runner import Finished
 
 PIPELINES = ("continuous_training",)
 
 
 def run(
     pipeline: Annotated[
-        str, typer.Argument(help="continuous_training, or the path of a compiled pipeline.")
+        str, typer.Argument(metavar="PIPELINE", help="continuous_training, or the path of a compiled pipeline.")
     ] = "continuous_training",
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="The configuration; its folder is where the steps work.")
+        Path,
+        typer.Option("--config", "-c", metavar="FILE", help="The configuration; its folder is where the steps work."),
     ] = Path("ratchet.yaml"),
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Replace a pipeline parameter; may be repeated."),
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=VALUE",
+            help="Use another value than the configuration's for this run: trials, as_of, seed, policy and others "
+            "(a wrong name lists them all); may be repeated.",
+        ),
     ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every step, also those whose inputs and code are unchanged.")
@@ -40,26 +53,32 @@ def run(
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines import runner
     from kfp_ratchet.pipelines.cli.live import Board
+    from kfp_ratchet.pipelines.project import Project
 
     package = "" if pipeline in PIPELINES else pipeline
     if package and not Path(package).is_file():
         raise InputError(
             f"there is no pipeline {pipeline!r}", f"name one of {', '.join(PIPELINES)} or the path of a compiled YAML"
         )
-    console = Console(quiet=as_json)
-    with Board(console, runner.steps(config, package)) as board:
-        finished = runner.run(
-            config,
-            _parameters(parameter or []),
-            package=package,
-            cache=not no_cache,
-            on_change=board.show,
-            on_log=console.out if verbose else None,
-        )
+    project = Project.open(config)
+    given = _parameters(parameter or [])
+    console = Terminal(quiet=as_json)
+    try:
+        with Board(console, runner.steps(project, package)) as board:
+            finished = runner.run(
+                project,
+                given,
+                package=package,
+                cache=not no_cache,
+                on_change=board.show,
+                on_log=(lambda line: console.print(Text.from_ansi(line), soft_wrap=True)) if verbose else None,
+            )
+    except runner.RunInterruptedError as error:
+        finished = error.finished
     if as_json:
         typer.echo(json.dumps(finished.summary(), indent=1))
     else:
-        _tell(console, finished, verbose)
+        _tell(console, finished, config, verbose)
     raise typer.Exit(finished.view.exit_code)
 
 
@@ -92,20 +111,16 @@ def _parameters(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def _tell(console: Console, finished: Any, verbose: bool) -> None:
+def _tell(console: Terminal, finished: "Finished", config: Path, verbose: bool) -> None:
     """The end of a run: verdict, report, where to look, and how to ask the model that is live."""
-    from rich.text import Text
-
-    from kfp_ratchet.pipelines.cli.serving import how_to_ask, shown
-
     view = finished.view
     colour = {"promoted": "green", "rejected": "yellow", "inconclusive": "yellow"}.get(view.outcome, "red")
-    console.print()
-    console.print(Text.assemble((view.outcome.capitalize(), f"bold {colour}"), "  ", view.sentence), soft_wrap=True)
+    console.say()
+    console.tell((view.outcome.capitalize(), f"bold {colour}"), "  ", view.sentence)
     if view.remedy:
-        console.print(Text.assemble(("Remedy", "bold"), "  ", view.remedy), soft_wrap=True)
+        console.tell(("Remedy", "bold"), "  ", view.remedy)
     if verbose and view.failure and view.failure.traceback:
-        console.out(view.failure.traceback)
+        console.say(view.failure.traceback)
     rows = [("Report", shown(finished.report) if finished.report else "none was written")]
     if view.failure:
         rows.append(("Log", shown(finished.folder / "log.txt")))
@@ -115,6 +130,6 @@ def _tell(console: Console, finished: Any, verbose: bool) -> None:
     if question := how_to_ask(finished.project):
         rows.append(("Ask it", question))
     elif view.decision and (view.outcome == "promoted" or view.decision.champion_version):
-        rows.append(("Serving", "nothing answers here; start it: ratchet status --start"))
+        rows.append(("Serving", f"nothing answers here; start it: {start_command(config)}"))
     for name, value in rows:
-        console.print(Text.assemble((f"{name:<8}", "bold"), value), soft_wrap=True)
+        console.say((f"{name:<8}", "bold"), value)

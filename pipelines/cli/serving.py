@@ -6,21 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from kfp_ratchet.pipelines.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from kfp_ratchet.pipelines.project import Project
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The project's configuration.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+CONFIG = Path("ratchet.yaml")
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The project's configuration.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON and nothing else: also an error, with its remedy and exit code.")
+]
 
 
 def status(
-    config: ConfigOption = Path("ratchet.yaml"),
+    config: ConfigOption = CONFIG,
     start: Annotated[bool, typer.Option("--start", help="Start the champion's server if it does not answer.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say who is champion, whether it answers, and how the last judgement went. Exits with 1 when it does not answer.
+    """Say who is champion, whether it answers, and how the last judgement went.
+
+    Exits with 1 when it does not answer, or when the ledger was changed after it was written.
 
     Example: ratchet status --start
     """
@@ -30,19 +36,14 @@ def status(
 
     project = Project.open(config)
     model = project.config.name
-    console = Console(quiet=as_json, soft_wrap=True, highlight=False)
+    console = Terminal(quiet=as_json)
     if start:
-        ensure(
-            project.store.uri,
-            model,
-            project.tracking_uri,
-            project.serving,
-            lambda line: console.print(line, style="dim"),
-        )
+        ensure(project.store.uri, model, project.tracking_uri, project.serving, lambda line: console.say((line, "dim")))
     ledger = Ledger(project.store, model)
     champion = ledger.champion()
     there = live(project.serving, model)
     judged = next((entry for entry in ledger.newest() if entry.kind in JUDGED), None)
+    problems = ledger.verify()
     answers = there is not None and there[1] and champion is not None and there[0].digest == champion.digest
     if as_json:
         facts = {
@@ -51,29 +52,46 @@ def status(
             "live": there[0].model_dump() if there else None,
             "answers": answers,
             "last": judged.model_dump(mode="json") if judged else None,
+            "ledger_problems": problems,
         }
         typer.echo(json.dumps(facts, indent=1))
     elif champion is None:
-        console.print(f"{model} has no champion yet; run: ratchet run")
+        console.say(f"{model} has no champion yet; run: ratchet run")
     else:
-        console.print(f"{model}: v{champion.version} is champion since ledger entry {champion.epoch}")
+        console.say(f"{model}: v{champion.version} is champion since ledger entry {champion.epoch}")
         if answers and there:
-            console.print(f"answers at {there[0].url}")
+            console.say(f"answers at {there[0].url}")
+        elif there and there[1]:
+            console.say(("does not answer", "bold red"), f", but v{there[0].version} does at {there[0].url}")
+            console.say(f"start the champion: {start_command(config)}")
         else:
-            console.print("[bold red]does not answer[/]; start it: ratchet status --start")
+            console.say(("does not answer", "bold red"), f"; start it: {start_command(config)}")
         if judged:
-            console.print(f"last: {moment(judged.time)} UTC  {judged.reason or judged.kind}", markup=False)
-    raise typer.Exit(0 if champion is None or answers else 1)
+            console.tell(f"last: {moment(judged.time)} UTC  {judged.reason or judged.kind}")
+    for problem in problems:
+        console.say(("the ledger is corrupt", "bold red"), f": {problem}; restore it from a backup")
+    raise typer.Exit(0 if (champion is None or answers) and not problems else 1)
 
 
-def stop(config: ConfigOption = Path("ratchet.yaml")) -> None:
-    """Stop the model server on this machine; `ratchet status --start` starts it again."""
+def stop(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """Stop the model server on this machine; `ratchet status --start` starts it again.
+
+    Example: ratchet stop
+    """
     from kfp_ratchet.components.deploy.live import stop as stop_servers
     from kfp_ratchet.pipelines.project import Project
 
     project = Project.open(config)
     stopped = stop_servers(project.serving, project.config.name)
-    typer.echo(f"{project.config.name}: {'stopped' if stopped else 'nothing was running'}")
+    if as_json:
+        typer.echo(json.dumps({"model": project.config.name, "stopped": stopped}, indent=1))
+    else:
+        typer.echo(f"{project.config.name}: {'stopped' if stopped else 'nothing was running'}")
+
+
+def start_command(config: Path) -> str:
+    """The command that brings the champion back."""
+    return shlex.join(["ratchet", "status", *([] if config == CONFIG else ["-c", str(config)]), "--start"])
 
 
 def how_to_ask(project: "Project") -> str:
