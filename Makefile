@@ -5,7 +5,7 @@ PYTHON ?= python3
 MONTH ?= 2013-06
 BIN := .venv/bin
 
-.PHONY: help setup run test check lint compile docs lock stop clean
+.PHONY: help setup run demo year test check lint compile docs lock stop clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -15,7 +15,7 @@ setup: .venv/installed ## create the environment
 	@echo "creating the environment in .venv (about 6 GB with torch)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@mkdir -p build/typing/kfp_ratchet
 	@for part in components pipelines testing; do ln -sfn ../../../$$part build/typing/kfp_ratchet/$$part; done
@@ -24,6 +24,12 @@ setup: .venv/installed ## create the environment
 run: setup ## train on the flights of 2013 up to MONTH, judge, promote, serve: make run MONTH=2013-07
 	@$(BIN)/python examples/flights/feed.py --until $(MONTH)
 	@$(BIN)/ratchet run continuous_training --config examples/flights/ratchet.yaml -p as_of=$(MONTH)
+
+demo: setup ## replay a year of retrains, three incidents among them, and draw it on one page
+	@$(BIN)/ratchet replay examples/flights
+
+year: demo ## the same, kept as a page of the docs
+	@cp examples/flights/.ratchet/replay/replay.html docs/year.html
 
 test: setup ## run all tests
 	$(BIN)/python -m pytest

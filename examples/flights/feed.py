@@ -40,11 +40,21 @@ def deposit(until: str, data: Path = DATA) -> list[str]:
             (data / folder).mkdir(parents=True, exist_ok=True)
         for month in missing:
             of_month = pl.col("month") == int(month[5:])
-            weather.filter(of_month).write_csv(data / "weather" / f"{month}.csv")
-            flights.filter(of_month).write_parquet(data / "flights" / f"{month}.parquet", compression="zstd")
+            put(weather.filter(of_month), data / "weather" / f"{month}.csv")
+            put(flights.filter(of_month), data / "flights" / f"{month}.parquet")
     if not (data / "planes.csv").exists():
-        pl.read_csv(source / "planes.csv", null_values="NA", infer_schema_length=None).write_csv(data / "planes.csv")
+        put(pl.read_csv(source / "planes.csv", null_values="NA", infer_schema_length=None), data / "planes.csv")
     return months
+
+
+def put(table: pl.DataFrame, path: Path) -> None:
+    """Write a file whole or not at all: one that a killed feed left half would stay as it is."""
+    part = path.with_name(f".{path.name}")
+    if path.suffix == ".csv":
+        table.write_csv(part)
+    else:
+        table.write_parquet(part, compression="zstd")
+    part.replace(path)
 
 
 if __name__ == "__main__":
