@@ -51,7 +51,8 @@ class Contender:
         Raises:
             RatchetError: One is missing.
         """
-        missing = [feature for feature in self.card.features if feature not in rows.columns]
+        present = set(rows.columns)
+        missing = [feature for feature in self.card.features if feature not in present]
         if missing:
             raise RatchetError(
                 f"feature {missing[0]!r} that the {self.name} takes is missing from the evaluation rows (has: "

@@ -8,18 +8,22 @@ from typing import Any
 import polars as pl
 
 from kfp_ratchet.components.evaluate import truth
+from kfp_ratchet.components.evaluate.calibration import calibration
 from kfp_ratchet.components.evaluate.contender import Array, Contender, align
-from kfp_ratchet.components.evaluate.explain import calibration, importance
+from kfp_ratchet.components.evaluate.explain import importance
 from kfp_ratchet.components.evaluate.probing import latency_ms, probe, sanity
+from kfp_ratchet.components.gate.policy import DEFAULT_METRIC
 from kfp_ratchet.components.shared.canonical import digest_file, dumps
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, read_main
-from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.evidence import ID, LABEL, WEIGHT, Evidence
-from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.journal import Origin, journal, read_record
 from kfp_ratchet.components.shared.manifest import counted
+from kfp_ratchet.components.shared.model import model_digest
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.split import Split, split
+from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.shared.window import Window
 from kfp_ratchet.components.train.labels import row_weights
 
@@ -60,7 +64,7 @@ def evaluate_models(
 
     Raises:
         InputError: Bad columns or window, or a champion named by half.
-        RatchetError: Rows cannot be judged on, or a model cannot score them.
+        RatchetError: The candidate was changed since it was made, rows cannot be judged on, or a model cannot score them.
     """
     with journal(store, evidence_uri, inputs={"dataset": dataset_uri, "model": model_uri}) as step:
         roles = parse_parameter(Columns, columns, "columns")
@@ -75,6 +79,7 @@ def evaluate_models(
         dataset = Dataset.read(dataset_path)
         rows = read_main(dataset_path)
         parts = split(rows, roles, cut)
+        _check_unchanged(model_path, model_uri, store)
         candidate = Contender.load("candidate", model_path, roles)
         with TemporaryDirectory() as scratch:
             champion = None
@@ -111,9 +116,12 @@ def evaluate_models(
             candidate_digest=candidate.digest,
             champion_version=champion_version,
             split_rule=parts.rule,
-            calibration=calibration(seen.label, seen.raw_scores, seen.weight)
-            if sound and roles.problem == "binary"
+            problem=roles.problem,
+            calibration=calibration(roles.problem, seen.label, seen.scores["candidate"], seen.weight) if sound else [],
+            champion_calibration=calibration(roles.problem, seen.label, seen.scores["champion"], seen.weight)
+            if champion is not None and champion is not candidate
             else [],
+            explanation_metric=DEFAULT_METRIC[roles.problem],
             explanation=importance(candidate, parts.evaluate, seen.label, seen.weight, seen.classes) if sound else [],
         )
 
@@ -127,6 +135,8 @@ class _Seen:
     weight: Array
     raw_scores: Array
     """The candidate's, by its own classes."""
+    scores: dict[str, Array]
+    """Of `candidate` and `champion`, by `classes`."""
     table: pl.DataFrame
 
 
@@ -147,7 +157,18 @@ def _see(candidate: Contender, champion: Contender | None, parts: Split, roles: 
             else {name: values}
         )
     table = {ID: truth.ids(judged, roles), LABEL: label, WEIGHT: weight, **truth.slices(judged, roles), **by_column}
-    return _Seen(classes, label, weight, raw_scores, pl.DataFrame(table).sort(ID))
+    return _Seen(classes, label, weight, raw_scores, scores, pl.DataFrame(table).sort(ID))
+
+
+def _check_unchanged(model: str, model_uri: str, store: str) -> None:
+    """Refuse a candidate that is not what the step that made it wrote down; before anything in it runs."""
+    record = read_record(Store(store), Origin.of(model_uri)) if store else None
+    recorded, found = record.details.get("digest") if record else None, model_digest(model)
+    if recorded and recorded != found:
+        raise RatchetError(
+            f"the model {model} is {found}, but its step made {recorded}: it was changed since",
+            "delete that folder and start the run again, which trains it anew",
+        )
 
 
 def _fetch(tracking_uri: str, model_name: str, version: str, digest: str, into: Path, roles: Columns) -> Contender:

@@ -1,10 +1,15 @@
 """The decision's figures, for its page and the run's report. Each returns trusted HTML, "" when there is nothing to draw."""
 
+import math
 from collections.abc import Sequence
 
+from kfp_ratchet.components.gate.policy import METRICS
 from kfp_ratchet.components.gate.wording import count
 from kfp_ratchet.components.shared.charts import Row, chosen, intervals
 from kfp_ratchet.components.shared.decision import Check, Decision, Interval
+
+MOST_SLICES = 60
+"""Slices that are shown: a page of five hundred is read by nobody."""
 
 
 def comparison(decision: Decision) -> str:
@@ -21,7 +26,7 @@ def gain(decision: Decision) -> str:
         f"Gain over the {other}",
         [_row("gain", decision.gain)],
         bound=decision.margin,
-        bound_label=f"margin {chosen(decision.margin)}; the whole interval has to lie to its right",
+        bound_label=f"margin {chosen(decision.margin)}; to promote, the whole interval has to lie to its right",
         caption="Paired on the same rows; positive is better.",
     )
 
@@ -33,7 +38,7 @@ def slices(checks: Sequence[Check]) -> str:
     bound = bounds.pop() if len(bounds) == 1 else None
     return intervals(
         "Gain by slice",
-        [_row(check_name(check), check.observed) for check in shown],
+        [_row(check_name(check), check.observed, "fails" if check.outcome == "fail" else "") for check in shown],
         bound=bound,
         bound_label=f"bound {chosen(bound)}; a slice fails when its gain is shown to lie to the left"
         if bound is not None
@@ -41,15 +46,30 @@ def slices(checks: Sequence[Check]) -> str:
     )
 
 
+def is_slice(check: Check) -> bool:
+    """Is a check about slices of the rows?"""
+    return check.name.startswith("slice")
+
+
+def worst_slices(checks: Sequence[Check]) -> list[Check]:
+    """The slices to show: those that failed, then by gain, lowest first; what could not be judged comes last."""
+    order = {"fail": 0, "unknown": 1, "pass": 1}
+    found = [check for check in checks if is_slice(check)]
+    lowest = sorted(found, key=lambda check: math.inf if check.observed.value is None else check.observed.value)
+    return sorted(lowest, key=lambda check: order[check.outcome])[:MOST_SLICES]
+
+
 def check_name(check: Check) -> str:
     """A check's name, a slice's without the word that all of them start with."""
     return check.name.removeprefix("slices").removeprefix("slice").lstrip(" :._") or check.name
 
 
-def _row(label: str, interval: Interval) -> Row:
-    return Row(label, interval.value, interval.low, interval.high)
+def _row(label: str, interval: Interval, note: str = "") -> Row:
+    return Row(label, interval.value, interval.low, interval.high, note)
 
 
 def _confidence(decision: Decision) -> str:
-    rows = f" on {count(decision.rows, 'row')}" if decision.rows else ""
-    return f"With confidence intervals{rows}, the same rows for both."
+    rows = f" on {count(decision.rows, 'row')}, the same for both" if decision.rows else ""
+    known = METRICS.get(decision.metric)
+    better = f"{'Higher' if known.greater_is_better else 'Lower'} is better. " if known else ""
+    return f"{better}Estimate and interval{rows}; each end holds with {100 * decision.confidence:g} % confidence by itself."

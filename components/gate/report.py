@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from kfp_ratchet.components.gate import figures
 from kfp_ratchet.components.gate.wording import WORD, count
-from kfp_ratchet.components.shared.charts import number
+from kfp_ratchet.components.shared.charts import chosen, number, short_name
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.page import page
 
@@ -21,13 +21,17 @@ _AFTER = {
 def render(decision: Decision) -> str:
     """One self-contained HTML page: verdict, reason, intervals, and every check."""
     word = WORD[decision.verdict]
-    slices = [check for check in decision.checks if check.name.startswith("slice ")]
+    general = [check for check in decision.checks if not figures.is_slice(check)]
+    slices = figures.worst_slices(decision.checks)
     charts = [figures.gain(decision), figures.comparison(decision), figures.slices(slices)]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "counted": count}
+    environment.filters |= {"number": number, "counted": count, "chosen": chosen, "short_name": short_name}
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     body = template.render(
         decision=decision,
+        checks=[*general, *slices],
+        slices=len(slices),
+        judged=len(decision.checks) - len(general),
         word=word,
         reason=decision.reason.removeprefix(f"{word}: "),
         after=_AFTER[decision.verdict],

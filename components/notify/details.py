@@ -21,6 +21,15 @@ class Trial(_Lenient):
     parameters: dict[str, Any] = {}
     seconds: float | None = None
     epochs: int | None = None
+    error: str = ""
+
+    @property
+    def pruned(self) -> bool:
+        return self.state.lower() == "pruned"
+
+    @property
+    def failed(self) -> bool:
+        return self.state.lower() in ("fail", "failed")
 
 
 class TableCount(_Lenient):
@@ -32,13 +41,14 @@ class TableCount(_Lenient):
 
 
 class Finding(_Lenient):
-    """Values that failed one check of `validate`."""
+    """One check of `validate` that failed: how many rows, or why when it is not about rows."""
 
     table: str = ""
     column: str = ""
     check: str = ""
     count: int | None = None
     share: float | None = None
+    reason: str = ""
     examples: tuple[dict[str, Any], ...] = ()
 
 
@@ -51,10 +61,12 @@ class Rule(_Lenient):
 
 
 class Bin(_Lenient):
-    """One bin of the calibration curve: mean predicted probability and observed share."""
+    """One bin of the calibration curve: mean prediction, and what was observed with its interval."""
 
     predicted: float
     observed: float
+    low: float | None = None
+    high: float | None = None
     count: int | None = None
 
 

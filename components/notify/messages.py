@@ -38,11 +38,7 @@ def notify_end(state: str, model_name: str, store: str, notifications: str, repo
     with journal(store, report_uri) as step:
         step.progress("reading the run's journal")
         run = RunView.read(objects, origin.run, model_name)
-        page = render(run)
-        Path(report_path).parent.mkdir(parents=True, exist_ok=True)
-        Path(report_path).write_text(page, encoding="utf-8")
-        key = f"runs/{origin.run}/report.html"
-        objects.put(key, page.encode())
+        key = keep_report(objects, run, Path(report_path))
         title, body = f"{model_name or 'run'}: {run.outcome}", message(run, f"{store.rstrip('/')}/{key}")
         sys.stdout.write(f"{title}\n\n{body}\n")
         step.found(title, outcome=run.outcome, final_state=state, sent=[], failed=[])
@@ -59,6 +55,16 @@ def notify_end(state: str, model_name: str, store: str, notifications: str, repo
             _send(step, urls, title, body, sent)
         told, lost = len(step.record.details["sent"]), len(step.record.details["failed"])
         step.record.line = title + (f"; told {told}" if told else "") + (f"; {lost} could not be told" if lost else "")
+
+
+def keep_report(store: Store, run: RunView, path: Path) -> str:
+    """Write a run's report to `path` and into the store; returns its key there."""
+    page = render(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    key = f"runs/{run.run}/report.html"
+    store.put(key, page.encode())
+    return key
 
 
 def message(run: RunView, report: str) -> str:

@@ -29,6 +29,8 @@ _EXIT_CODES: Mapping[Outcome, int] = {
     "failed": RatchetError.exit_code,
     "interrupted": RatchetError.exit_code,
 }
+INTERRUPTED = 130
+"""Exit code of a command that was told to end: 128 and the number of SIGINT, as shells have it."""
 
 
 class StepView(BaseModel):
@@ -50,9 +52,15 @@ class RunView(BaseModel):
     run: str
     model_name: str = ""
     steps: tuple[StepView, ...] = ()
+    hint: str = Field(
+        default="", description="Why a step may have left no reason, where the runner can tell: its disk is full."
+    )
+    interrupted: bool = Field(
+        default=False, description="Whether the command that ran it was told to end, which the journal cannot know."
+    )
 
     @classmethod
-    def read(cls, store: Store, run: str, model_name: str = "") -> Self:
+    def read(cls, store: Store, run: str, model_name: str = "", *, interrupted: bool = False) -> Self:
         """Put a run together from its records and, where a step came from the cache, from those of the run that made it."""
         own = read_run(store, run)
         own.pop(NOTIFY, None)
@@ -74,7 +82,7 @@ class RunView(BaseModel):
             else:
                 state = "not reached"
             views.append(StepView(step=step, state=state, run=record.run if record else "", record=record))
-        return cls(run=run, model_name=model_name, steps=tuple(views))
+        return cls(run=run, model_name=model_name, steps=tuple(views), interrupted=interrupted)
 
     def details(self, step: str) -> dict[str, Any]:
         """What a step found, whichever run made it; empty when it left nothing."""
@@ -108,17 +116,25 @@ class RunView(BaseModel):
             return None
         if view.record is not None and view.record.error is not None:
             return view.record.error
+        seen = f"; it was last seen at: {view.record.line}" if view.record and view.record.line else ""
+        if self.interrupted:
+            return Failure(
+                kind="interrupted",
+                message=f"{view.step} {'had not ended' if view.state == 'running' else 'had not begun'}{seen}",
+                remedy="start it again: finished steps come from the cache",
+            )
         if view.state == "running":
             return Failure(
                 kind="interrupted",
-                message=f"{view.step} began and never ended"
-                + (f"; it was last seen at: {view.record.line}" if view.record and view.record.line else ""),
-                remedy="it was stopped, evicted or out of memory; start the run again, finished steps come from the cache",
+                message=f"{view.step} began and never ended{seen}",
+                remedy=self.hint
+                or "it was stopped, evicted or out of memory; start the run again, finished steps come from the cache",
             )
         return Failure(
             kind="failed",
             message=f"{view.step} was not reached",
-            remedy=f"the run ended before {view.step} left a record; look at its log or pod, then start the run again",
+            remedy=self.hint
+            or f"the run ended before {view.step} left a record; look at its log or pod, then start the run again",
         )
 
     @cached_property
@@ -126,7 +142,7 @@ class RunView(BaseModel):
         """The run in one word."""
         view, failure = self.stopped, self.failure
         if view is not None and failure is not None:
-            if view.state == "running":
+            if failure.kind == "interrupted":
                 return "interrupted"
             return "blocked" if failure.kind == BlockedError.kind else "failed"
         return _VERDICTS.get(self.decision.verdict, "promoted") if self.decision is not None else "failed"
@@ -152,7 +168,12 @@ class RunView(BaseModel):
 
     @property
     def exit_code(self) -> int:
-        """What the `ratchet` command ends with: 0 promoted or rejected, 2 bad input, 3 failed, 4 inconclusive, 5 blocked."""
+        """What the `ratchet` command ends with.
+
+        0 promoted or rejected, 2 bad input, 3 failed, 4 inconclusive, 5 blocked, 130 interrupted.
+        """
+        if self.interrupted:
+            return INTERRUPTED
         if self.outcome == "failed" and self.failure is not None and self.failure.kind == InputError.kind:
             return InputError.exit_code
         return _EXIT_CODES[self.outcome]
@@ -168,12 +189,20 @@ def _lineage(store: Store, run: str, own: Mapping[str, Record]) -> dict[str, Rec
         if origin.run == run or origin in seen:
             continue
         seen.add(origin)
-        record = read_record(store, origin)
+        record = _kept(store, origin)
         if record is not None and record.state == "succeeded":
             made.setdefault(record.step, record)
             waiting.extend(record.inputs.values())
     tuned = _tuning(store, made, own)
     return {**made, "tune": tuned} if tuned is not None else made
+
+
+def _kept(store: Store, origin: Origin) -> Record | None:
+    """An earlier run's record. A damaged one says so in its step's place: a report without that step's details is better than none."""
+    try:
+        return read_record(store, origin)
+    except RatchetError as error:
+        return Record(run=origin.run, step=origin.step, state="succeeded", line=error.message)
 
 
 def _tuning(store: Store, made: Mapping[str, Record], own: Mapping[str, Record]) -> Record | None:
@@ -182,7 +211,7 @@ def _tuning(store: Store, made: Mapping[str, Record], own: Mapping[str, Record])
     if fit is None or "tune" in own:
         return None
     for run in dict.fromkeys((fit.run, *(record.run for record in made.values()))):
-        record = read_record(store, Origin(run=run, step="tune"))
+        record = _kept(store, Origin(run=run, step="tune"))
         if record is not None and record.state == "succeeded":
             found = record.details.get("best")
             if run == fit.run or (found is not None and found == fit.details.get("parameters")):

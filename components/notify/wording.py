@@ -4,12 +4,20 @@ import json
 from datetime import datetime
 from typing import Any
 
+from kfp_ratchet.components.notify.run_view import RunView, StepView
 from kfp_ratchet.components.shared.charts import number
 
 MOST_COLUMNS = 24
 """Columns of a foreign table that are shown."""
 
 _LONGEST_CELL = 60
+
+
+def state(run: RunView, view: StepView) -> str:
+    """How a step stands now that the run is over."""
+    if view.state == "running":
+        return "never ended"
+    return "blocked" if view.state == "failed" and run.outcome == "blocked" else view.state
 
 
 def when(text: str) -> str:

@@ -223,10 +223,22 @@ def test_the_journal_says_what_the_report_draws(bench):
         bench.data(bench.rows(2000)), bench.model(weights={"x": 2.0, "z": 0.01}), window='{"evaluate": "200d"}'
     )
     details = bench.record().details
-    assert set(details) == {"rows", "candidate_digest", "champion_version", "split_rule", "calibration", "explanation"}
+    assert set(details) == {
+        "rows",
+        "candidate_digest",
+        "champion_version",
+        "split_rule",
+        "problem",
+        "calibration",
+        "champion_calibration",
+        "explanation_metric",
+        "explanation",
+    }
     top, other = details["explanation"]
     assert (top["feature"], other["feature"]) == ("x", "z")
-    assert top["low"] <= top["importance"] <= top["high"]
+    assert top["low"] < top["importance"] < top["high"]
+    assert (details["problem"], details["explanation_metric"]) == ("binary", "roc_auc")
+    assert details["champion_calibration"] == []
     assert top["importance"] > 0.1 > abs(other["importance"])
     assert sum(one["count"] for one in details["calibration"]) == details["rows"]
 

@@ -46,16 +46,16 @@ def test_section_that_is_missing_or_out_of_order(tmp_path, runs):
         "Comparison",
         "Checks",
         "Slices",
+        "Calibration",
+        "Explanation",
         "Learning curve",
         "Tuning",
         "Data validation",
-        "Explanation",
-        "Calibration",
         "Data and lineage",
-        "Steps",
+        "Steps and resources",
     ]
     assert page.index('<p class="word">Promoted</p>') < page.index("<h2")
-    assert page.count("<figure") == 8
+    assert page.count("<figure") == 9
     assert "flights 336,776, weather 26,115" in page
     assert "evaluate 14d, end 2013-10-31" in page
 
@@ -93,7 +93,15 @@ def test_one_of_several(tmp_path, runs):
     runs.play(tmp_path, "r1", change={**one, "register": {"decision": runs.decision("promote", rows=1)}})
     page = report(tmp_path)
     assert "<p>1 trial;" in page
+    assert "Loss by trial" not in page
     assert "<dd>1 row</dd>" in page
+
+
+@pytest.mark.parametrize(("metric", "said"), [("log_loss", "Lower is better."), ("roc_auc", "Higher is better.")])
+def test_metric_that_does_not_say_which_way_is_better(tmp_path, runs, metric, said):
+    runs.play(tmp_path, "r1", change={"register": {"decision": runs.decision("promote", metric=metric)}})
+    section = report(tmp_path).split('id="comparison"')[1].split("</section>")[0]
+    assert said in section
 
 
 def test_page_that_does_not_close_what_it_opens(tmp_path, runs):
@@ -124,11 +132,11 @@ def test_outcome_that_does_not_say_what_is_live(tmp_path, runs, verdict, word, a
 def test_blocked_run_without_remedy_or_rows(tmp_path, runs):
     runs.blocked(tmp_path, "r1")
     page = report(tmp_path)
-    assert '<section class="verdict blocked">' in page
+    assert '<section class="verdict blocked" aria-label="Outcome">' in page
     assert "set checks.on_failure: quarantine" in page
     assert "in_range(-60, 1500)" in page
     assert ">-9999</td>" in page
-    assert headings(page) == ["Data validation", "Data and lineage", "Steps"]
+    assert headings(page) == ["Data validation", "Data and lineage", "Steps and resources"]
 
 
 def test_failed_run_without_its_traceback(tmp_path, runs):
