@@ -1,11 +1,13 @@
 """The Dataset contract: a folder with one folder of Parquet files (zstd) a table, and `dataset.json`."""
 
-import json
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kfp_ratchet.components.shared.canonical import digest, dumps, loads
 from kfp_ratchet.components.shared.errors import RatchetError
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 MAIN = "rows"
 """Name of the only table when the source names none, and of the model rows that `prepare` makes."""
+_FOOTER_BYTES = 65_536
 
 
 class Table(BaseModel):
@@ -22,6 +25,9 @@ class Table(BaseModel):
 
     rows: int
     columns: dict[str, str] = Field(description="polars data type by column, in order.")
+    digest: str = Field(
+        default="", description="Digest of names, sizes and footers of its files; empty is not checked."
+    )
 
 
 class Dataset(BaseModel):
@@ -38,15 +44,24 @@ class Dataset(BaseModel):
         """Read `dataset.json`.
 
         Raises:
-            RatchetError: The folder is not a Dataset.
+            RatchetError: The folder is not a Dataset, or a table is not the one that was written.
         """
         path = Path(folder) / "dataset.json"
         try:
-            return cls.model_validate(json.loads(path.read_text()))
+            dataset = cls.model_validate(loads(path.read_bytes()))
+            if not dataset.tables:
+                raise ValueError("it names no table")
         except (OSError, ValueError) as error:
             raise RatchetError(
                 f"{folder} is not a Dataset: {error}", "pass the output of ingest, validate or prepare"
             ) from error
+        for name, table in dataset.tables.items():
+            if table.digest and table.digest != _table_digest(folder, name):
+                raise RatchetError(
+                    f"the table {name!r} in {folder} is not the one that was written there: its files were changed",
+                    f"delete {folder} and start the run again, which makes it anew",
+                )
+        return dataset
 
     @property
     def main(self) -> str:
@@ -62,7 +77,7 @@ def scan_table(folder: str | Path, table: str) -> "pl.LazyFrame":
     """Lazily read one table of a Dataset."""
     import polars as pl
 
-    return pl.scan_parquet(sorted(Path(folder, table).glob("*.parquet")))
+    return pl.scan_parquet(_files(folder, table), glob=False)
 
 
 def read_main(folder: str | Path) -> "pl.DataFrame":
@@ -79,4 +94,28 @@ def write_table(rows: "pl.DataFrame | pl.LazyFrame", folder: str | Path, table: 
     rows.lazy().sink_parquet(target / "part-00000.parquet", compression="zstd")
     written = scan_table(folder, table)
     count = int(written.select(pl.len()).collect().item())
-    return Table(rows=count, columns={name: str(dtype) for name, dtype in written.collect_schema().items()})
+    columns = {name: str(dtype) for name, dtype in written.collect_schema().items()}
+    return Table(rows=count, columns=columns, digest=_table_digest(folder, table))
+
+
+def copy_table(source: str | Path, table: str, folder: str | Path) -> None:
+    """Copy the files of a table into another Dataset, byte for byte."""
+    target = Path(folder, table)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in _files(source, table):
+        shutil.copyfile(file, target / file.name)
+
+
+def _table_digest(folder: str | Path, table: str) -> str:
+    """Tells a table from any other in the time of a glance: a Parquet footer holds the offsets and statistics of all columns."""
+    return digest(dumps([[path.name, path.stat().st_size, _end(path)] for path in _files(folder, table)]))
+
+
+def _end(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _FOOTER_BYTES), os.SEEK_SET)
+        return digest(file.read())
+
+
+def _files(folder: str | Path, table: str) -> list[Path]:
+    return sorted(Path(folder, table).glob("*.parquet"))

@@ -8,11 +8,13 @@ from typing import Any, Literal
 import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.manifest import counted
-from kfp_ratchet.components.shared.split import length, moments, split
+from kfp_ratchet.components.shared.names import shortened
+from kfp_ratchet.components.shared.split import is_plain, length, moments
 from kfp_ratchet.components.shared.window import Window, exclusive_end
 from kfp_ratchet.components.train.labels import class_names
+from kfp_ratchet.components.validate.batches import height
 from kfp_ratchet.components.validate.leakage import Association, associations
 
 
@@ -29,15 +31,15 @@ class CheckResult:
         return asdict(self)
 
 
-def check_age(rows: pl.DataFrame, columns: Columns, window: Window, max_age: str) -> CheckResult:
+def check_age(rows: pl.LazyFrame, columns: Columns, window: Window, max_age: str) -> CheckResult:
     """Whether the newest row is recent enough at the window's end. Fails when either is not known."""
-    if columns.time not in rows.columns:
+    if columns.time not in rows.collect_schema():
         return CheckResult("age", "fail", "max_age needs columns.time to be a column of the main table")
     if not window.end:
         return CheckResult("age", "fail", "max_age needs the end of the window: set as_of")
     end = exclusive_end(window.end)
     when = moments(rows, columns.time)
-    newest = rows.select(when.filter(when < end).max()).item()
+    newest = rows.select(when.filter(when < end).max()).collect(engine="streaming").item()
     if not isinstance(newest, datetime):
         return CheckResult("age", "fail", f"no row has a time before {end}")
     recent = end - newest <= length(max_age)
@@ -48,7 +50,7 @@ def check_age(rows: pl.DataFrame, columns: Columns, window: Window, max_age: str
     )
 
 
-def check_labels(rows: pl.DataFrame, columns: Columns) -> CheckResult:
+def check_labels(rows: pl.DataFrame | pl.LazyFrame, columns: Columns) -> CheckResult:
     """Whether the labels are those of the problem: two classes or more, exactly two when it is binary.
 
     Args:
@@ -58,18 +60,23 @@ def check_labels(rows: pl.DataFrame, columns: Columns) -> CheckResult:
     Raises:
         InputError: `columns.positive` is none of the classes.
     """
-    target, what = rows[columns.target], f"target column {columns.target!r} holds"
+    rows, target, what = rows.lazy(), pl.col(columns.target), f"target column {columns.target!r} holds"
+    dtype = rows.collect_schema()[columns.target]
+    if not is_plain(dtype):
+        return CheckResult("labels", "fail", f"{what} {dtype}, not single values; take it apart in prepare")
     if columns.problem == "regression":
-        strange = target.filter(target.cast(pl.Float64, strict=False).is_null())
-        if strange.len():
+        strange = rows.filter(target.cast(pl.Float64, strict=False).is_null()).select(target).head(1).collect()
+        if strange.height:
             remedy = "set columns.problem to binary or multiclass, or fix the target"
-            return CheckResult("labels", "fail", f"{what} {strange[0]!r}, which is not a number; {remedy}")
+            told = shortened(repr(strange.item()))
+            return CheckResult("labels", "fail", f"{what} {told}, which is not a number; {remedy}")
         return CheckResult("labels", "pass", f"{what} numbers")
+    labels, total = rows.select(target.unique()).collect(engine="streaming").to_series(), height(rows)
     try:
-        class_names(target, columns.model_copy(update={"positive": None}))
+        class_names(labels, columns.model_copy(update={"positive": None}), total)
     except InputError as error:
         return CheckResult("labels", "fail", str(error))
-    names = class_names(target, columns)
+    names = class_names(labels, columns, total)
     return CheckResult("labels", "pass", f"{what} {counted(len(names), 'value')}")
 
 
@@ -86,7 +93,7 @@ def check_rows_ratio(rows: int, baseline_rows: int, ratio: tuple[float, float]) 
 
 
 def judge_leakage(
-    rows: pl.DataFrame, roles: Columns, bound: float | None
+    rows: pl.DataFrame | pl.LazyFrame, roles: Columns, bound: float | None
 ) -> tuple[list[CheckResult], list[dict[str, Any]]]:
     """Whether a feature alone tells the target, and how closely each of the ten closest does; nothing without a bound."""
     if bound is None:
@@ -106,26 +113,3 @@ def check_leakage(found: list[Association], target: str, bound: float) -> CheckR
     if not found:
         return CheckResult("leakage", "unknown", "the target or a numeric feature is not in the main table")
     return CheckResult("leakage", "pass", f"{found[0].sentence()}, the most of all; {bound:g} is allowed")
-
-
-def check_overlap(rows: pl.DataFrame, columns: Columns, window: Window) -> CheckResult:
-    """Whether no id is in both training and evaluation rows, and no training row is later than an evaluation row."""
-    try:
-        # These may be made by `prepare`; the split does not depend on them.
-        sides = split(rows, columns.model_copy(update={"target": "", "weight": "", "slices": ()}), window)
-    except RatchetError as error:
-        return CheckResult("overlap", "unknown", f"rows cannot be split yet: {error.message}")
-    if sides.kind == "time":
-        latest = sides.train.select(moments(sides.train, columns.time).max()).item()
-        first = sides.evaluate.select(moments(sides.evaluate, columns.time).min()).item()
-        if latest >= first:
-            return CheckResult("overlap", "fail", f"time overlap: a training row of {latest} is not before {first}")
-    if not columns.id:
-        return CheckResult("overlap", "pass", "no training row is later than an evaluation row")
-    shared = sides.train.select(columns.id).unique().join(sides.evaluate.select(columns.id).unique(), on=columns.id)
-    if shared.height:
-        example = shared.sort(columns.id).item(0, 0)
-        repeated = f"{counted(shared.height, 'value')} of {columns.id!r}, e.g. {example!r}"
-        reason = f"id overlap: training and evaluation rows share {repeated}"
-        return CheckResult("overlap", "fail", reason)
-    return CheckResult("overlap", "pass", "training and evaluation rows share no id")

@@ -21,6 +21,9 @@ def validate(
 
     Blocks the run, or quarantines failing rows up to the stated share.
 
+    Tables are read in batches and need not fit into memory: 100 million rows of six columns take 3 GB. A check of the user's own, which
+    may compare rows, takes the columns that it reads besides.
+
     Args:
         dataset: Tables from `ingest`.
         accepted: The tables without quarantined rows.

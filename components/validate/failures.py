@@ -1,19 +1,19 @@
-"""Rows and columns that do not keep the schema: all of them, found with pandera, told with examples."""
+"""Failures of rows, columns and tables: counted batch by batch, and told with examples."""
 
 import math
-from collections.abc import Iterable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import pandera.polars as pa
 import polars as pl
-from pandera.config import ValidationDepth, config_context
-from pandera.constants import CHECK_OUTPUT_KEY
-from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 
 from kfp_ratchet.components.shared.manifest import counted
+from kfp_ratchet.components.shared.names import shortened
 
+LABELLED = "has a label"
+"""The check that a row's target is known."""
+PRESENT = "not_nullable"
+"""Pandera's check that a value is not missing."""
 _MAX_COLUMNS = 20
 _MAX_TEXT = 200
 
@@ -42,7 +42,7 @@ class Failure:
 
     def sentence(self) -> str:
         """For people, with one example."""
-        what = f"column {self.column!r} of {self.table!r}" if self.column else f"table {self.table!r}"
+        what = f"column {shortened(self.column)!r} of {self.table!r}" if self.column else f"table {self.table!r}"
         if not self.about_rows:
             return f"{what}: {self.reason}"
         value = next((str(row[self.column]) for row in self.examples if row.get(self.column) is not None), "")
@@ -51,168 +51,95 @@ class Failure:
         )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A table held against its schema."""
+@dataclass
+class _Rows:
+    """Rows that fail one check of one column, so far."""
 
-    rows: pl.DataFrame
-    """All rows, as the schema parses them (coerced, filtered columns)."""
-    bad: pl.Series
-    """Whether a row fails anything; shape (rows,)."""
-    failures: tuple[Failure, ...]
+    count: int
+    examples: list[dict[str, Any]]
 
 
-LABELLED = "has a label"
-"""The check that a row's target is known."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Rows that fail a check outside the schema."""
-
-    column: str
-    check: str
-    bad: pl.Series
-
-
-def judge(
-    rows: pl.DataFrame,
-    schema: pa.DataFrameSchema | None,
-    table: str,
-    marks: Iterable[Mark] = (),
-    shown: Sequence[str] = (),
-    examples: int = 5,
-) -> Judged:
-    """Hold a table against its schema and find every failure.
+class Tally:
+    """Failures of one table, whatever the batches that they are found in.
 
     Args:
-        rows: An eager frame: pandera passes over the data of a lazy one.
-        schema: None when the table has none.
         table: Its name.
-        marks: Failures found otherwise, over the same rows.
+        columns: Its columns.
         shown: Columns that identify a row for people; shown first in examples.
         examples: Rows to show a failure.
     """
-    parsed, errors = (rows, []) if schema is None else _errors(rows, schema)
-    found: list[Failure] = []
-    keys = _unique(schema)
-    absent = [name for name in keys if name not in parsed.columns]
-    if absent:
-        found.append(
-            Failure(
-                table,
-                absent[0],
-                "unique",
-                reason=f"it should be unique, and is missing (has: {', '.join(rows.columns)})",
-            )
-        )
-    elif keys:
-        # Without pandera, whose list of all repeated rows takes seconds.
-        marks = [*marks, Mark(", ".join(keys), "unique", parsed.select(keys).is_duplicated())]
-    bad = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
-    labels = {mark.column for mark in marks if mark.check == LABELLED and mark.bad.any()}
-    for error in errors:
-        if _column(error) in labels and error.reason_code == SchemaErrorReason.SERIES_CONTAINS_NULLS:
-            continue
-        mark = _mark(error, rows.height)
-        if mark is None:
-            found.append(Failure(table, _column(error), _check(error), reason=_reason(error, rows)))
-            continue
-        blocks = error.reason_code == SchemaErrorReason.DATATYPE_COERCION
-        failure = _failure(rows, mark, table, shown, examples)
-        if blocks:
-            reason = (
-                f"{counted(failure.count, 'value')} cannot be coerced, e.g. {failure.examples[0].get(mark.column)!r}"
-            )
-            found.append(Failure(table, mark.column, mark.check, examples=failure.examples, reason=reason))
-        else:
-            bad |= mark.bad
-            found.append(failure)
-    for mark in marks:
-        if mark.bad.any():
-            bad |= mark.bad
-            found.append(_failure(rows, mark, table, shown, examples))
-    return Judged(parsed, bad, tuple(sorted(found, key=lambda failure: (failure.about_rows, -failure.count))))
 
+    def __init__(self, table: str, columns: Sequence[str], shown: Sequence[str], examples: int) -> None:
+        self._table, self._columns, self._shown, self._examples = table, list(columns), list(shown), examples
+        self._structural: dict[tuple[str, str], str] = {}
+        self._rows: dict[tuple[str, str], _Rows] = {}
+        self._stuck: dict[tuple[str, str], _Rows] = {}
 
-def _errors(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFrame, list[SchemaError]]:
-    """Pandera's errors, one check at a time: several kinds of failure at once make it raise while it collects them."""
-    shape = deepcopy(schema)
-    checks = [(name, column, check) for name, column in shape.columns.items() for check in column.checks]
-    of_table = list(shape.checks)
-    shape.checks, shape.unique = [], None
-    for column in shape.columns.values():
-        column.checks = []
-    parsed, errors = _validate(shape, rows)
-    if any(error.reason_code == SchemaErrorReason.DATATYPE_COERCION for error in errors):
-        # It gave up at the first column that it could not coerce: the types of the others say nothing.
-        return parsed, [error for error in errors if not _awaits_coercion(error, schema)]
-    broken = {_column(error) for error in errors if error.reason_code == SchemaErrorReason.WRONG_DATATYPE}
-    for name, column, check in checks:
-        if name in broken or (not column.regex and name not in parsed.columns):
-            continue
-        alone = pa.Column(None, [_brief(check)], regex=column.regex, required=column.required, nullable=True)
-        errors += _validate(pa.DataFrameSchema({name: alone}), parsed)[1]
-    if not any(_mark(error, rows.height) is None for error in errors):
-        for check in of_table:
-            errors += _validate(pa.DataFrameSchema(checks=[_brief(check)]), parsed)[1]
-    return parsed, errors
+    @property
+    def structural(self) -> bool:
+        """Whether a failure is not about rows."""
+        return bool(self._structural or self._stuck)
 
+    def add(self, column: str, check: str, reason: str) -> None:
+        """A column or table fails, which leaving rows out would not mend; the first reason is told."""
+        self._structural.setdefault((column, check), reason)
 
-def _unique(schema: pa.DataFrameSchema | None) -> list[str]:
-    if schema is None or not schema.unique:
-        return []
-    return [schema.unique] if isinstance(schema.unique, str) else list(schema.unique)
+    def add_rows(self, column: str, check: str, rows: pl.DataFrame, bad: pl.Series) -> None:
+        """Rows of a batch fail, after those of the batches before."""
+        self._note(self._rows, column, check, int(bad.sum()), rows, bad)
 
+    def add_uncoerced(self, column: str, check: str, rows: pl.DataFrame, bad: pl.Series) -> None:
+        """Rows of a batch hold values that the column's type cannot."""
+        self._note(self._stuck, column, check, int(bad.sum()), rows, bad)
 
-def _awaits_coercion(error: SchemaError, schema: pa.DataFrameSchema) -> bool:
-    column = schema.columns.get(_column(error))
-    coerced = schema.coerce or (column is not None and column.coerce)
-    return bool(coerced) and error.reason_code == SchemaErrorReason.WRONG_DATATYPE
+    def add_mask(self, column: str, check: str, rows: pl.LazyFrame, bad: pl.Series) -> None:
+        """Rows of the whole table fail; `bad` has shape (rows,)."""
+        first = bad.arg_true().head(self._examples).to_list()
+        if first:
+            examples = pl.concat([rows.slice(row, 1).collect() for row in first])
+            every = pl.repeat(True, len(first), dtype=pl.Boolean, eager=True)
+            self._note(self._rows, column, check, int(bad.sum()), examples, every)
 
+    def failures(self, height: int) -> tuple[Failure, ...]:
+        """All of them: columns and tables first, then the checks that most rows fail."""
+        found = [Failure(self._table, *key, reason=reason) for key, reason in self._structural.items()]
+        for key, rows in self._stuck.items():
+            reason = f"{counted(rows.count, 'value')} cannot be coerced, e.g. {rows.examples[0].get(key[0])!r}"
+            found.append(Failure(self._table, *key, examples=rows.examples, reason=reason))
+        for (column, check), rows in self._rows.items():
+            if check == PRESENT and (column, LABELLED) in self._rows:
+                continue
+            share = round(rows.count / height, 6)
+            found.append(Failure(self._table, column, check, rows.count, share, rows.examples))
+        return tuple(sorted(found, key=self._rank))
 
-def _brief(check: pa.Check) -> pa.Check:
-    """The same check that keeps one failing value: the mask has all, and keeping them takes minutes on millions."""
-    check.n_failure_cases = 1
-    return check
+    def _rank(self, failure: Failure) -> tuple[bool, int, int, str, str]:
+        """By what is told, never by the batch that it was found in."""
+        first = failure.column.split(", ")[0]
+        place = self._columns.index(first) if first in self._columns else len(self._columns)
+        return failure.about_rows, -failure.count, place, failure.column, failure.check
 
-
-def _validate(schema: pa.DataFrameSchema, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[SchemaError]]:
-    # Whatever the environment says: PANDERA_VALIDATION_ENABLED=False would let everything pass.
-    with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
-        try:
-            return schema.validate(rows, lazy=True), []
-        except SchemaErrors as errors:
-            data = errors.data
-            return (data if isinstance(data, pl.DataFrame) else rows), list(errors.schema_errors)
-
-
-def _mark(error: SchemaError, height: int) -> Mark | None:
-    """Which rows fail; None when the error is not about rows."""
-    output = error.check_output
-    if not isinstance(output, pl.DataFrame) or not isinstance(error.failure_cases, pl.DataFrame):
-        return None
-    if output.height != height or CHECK_OUTPUT_KEY not in output.columns:
-        return None
-    bad = ~output[CHECK_OUTPUT_KEY].fill_null(True)
-    column = _column(error)
-    if error.reason_code == SchemaErrorReason.DATATYPE_COERCION:
-        column = error.failure_cases.columns[0]
-    return Mark(column, _check(error), bad)
-
-
-def _failure(rows: pl.DataFrame, mark: Mark, table: str, shown: Sequence[str], examples: int) -> Failure:
-    count = int(mark.bad.sum())
-    first = [name for name in dict.fromkeys((*shown, *mark.column.split(", "), *rows.columns)) if name in rows.columns]
-    picked = rows.filter(mark.bad).head(examples).select(first[:_MAX_COLUMNS])
-    return Failure(
-        table=table,
-        column=mark.column,
-        check=mark.check,
-        count=count,
-        share=round(count / rows.height, 6),
-        examples=[{name: _plain(value) for name, value in row.items()} for row in picked.iter_rows(named=True)],
-    )
+    def _note(
+        self,
+        known: dict[tuple[str, str], _Rows],
+        column: str,
+        check: str,
+        count: int,
+        rows: pl.DataFrame,
+        bad: pl.Series,
+    ) -> None:
+        if not count:
+            return
+        noted = known.setdefault((column, check), _Rows(0, []))
+        noted.count += count
+        wanted = self._examples - len(noted.examples)
+        if wanted > 0:
+            names = dict.fromkeys((*self._shown, column, *column.split(", "), *rows.columns))
+            first = [name for name in names if name in rows.columns][:_MAX_COLUMNS]
+            picked = rows.select(first).filter(bad).head(wanted)
+            noted.examples += [
+                {name: _plain(value) for name, value in row.items()} for row in picked.iter_rows(named=True)
+            ]
 
 
 def _plain(value: Any) -> Any:
@@ -225,28 +152,3 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     text = str(value)
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
-
-
-def _column(error: SchemaError) -> str:
-    if error.reason_code in (SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME, SchemaErrorReason.COLUMN_NOT_IN_SCHEMA):
-        return str(error.failure_cases)
-    return str(error.column_name or getattr(error.schema, "name", "") or "")
-
-
-def _check(error: SchemaError) -> str:
-    check = error.check
-    if check is None or isinstance(check, str):
-        return check or str(error.reason_code)
-    return str(check.error or check.name or check)
-
-
-def _reason(error: SchemaError, rows: pl.DataFrame) -> str:
-    if error.reason_code == SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
-        return f"it is missing (has: {', '.join(rows.columns)})"
-    if error.reason_code == SchemaErrorReason.COLUMN_NOT_IN_SCHEMA:
-        return "it is not in the schema, which is strict"
-    if error.reason_code == SchemaErrorReason.WRONG_DATATYPE:
-        return f"its type should be {getattr(error.schema, 'dtype', '?')}, and is {error.failure_cases}"
-    if error.reason_code == SchemaErrorReason.CHECK_ERROR:
-        return f"{_check(error)} raised {error.failure_cases}"
-    return f"{_check(error)} does not hold"

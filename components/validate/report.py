@@ -5,7 +5,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kfp_ratchet.components.shared.charts import short_name
 from kfp_ratchet.components.shared.page import page
+
+_MOST_COLUMNS, _MOST_FAILURES, _MOST_EXAMPLES = 24, 100, 20
 
 
 def render(details: Mapping[str, Any], blocked: str, line: str) -> str:
@@ -23,5 +26,13 @@ def render(details: Mapping[str, Any], blocked: str, line: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    body = environment.get_template("report.html.j2").render(blocked=blocked, line=line, **details)
+    environment.filters["short_name"] = short_name
+    body = environment.get_template("report.html.j2").render(
+        **details,
+        blocked=blocked,
+        line=line,
+        most_columns=_MOST_COLUMNS,
+        most_failures=_MOST_FAILURES,
+        most_examples=_MOST_EXAMPLES,
+    )
     return page("Validation", body)

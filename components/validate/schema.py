@@ -12,6 +12,7 @@ from pandera.io._flat_checks import COMPONENT_RESERVED_KEYS
 from pandera.io.polars_io import deserialize_schema
 from polars.datatypes import DataType, DataTypeClass
 
+from kfp_ratchet.components.shared.canonical import loads
 from kfp_ratchet.components.shared.errors import InputError
 
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -42,7 +43,10 @@ def parse_schemas(text: str, tables: Sequence[str]) -> dict[str, pa.DataFrameSch
     parts: Mapping[str, Any] = {main: document} if is_one or "schema_type" in document else document
     for name in parts:
         if name not in tables:
-            raise InputError(f"schema names the table {name!r}, which is not in the source (has: {', '.join(tables)})")
+            raise InputError(
+                f"schema names the table {name!r}, which is not in the source (has: {', '.join(tables)})",
+                "fix its name, or add the table to source",
+            )
     if main not in parts:
         raise InputError(
             f"there is no schema for the main table {main!r}",
@@ -70,7 +74,7 @@ def _schema(part: Any, place: str) -> pa.DataFrameSchema:
     elif isinstance(part, Mapping):
         schema = _deserialized(part, place)
     else:
-        raise InputError(f"{place} is neither pandera YAML nor package.module:Class")
+        raise InputError(f"{place} is neither pandera YAML nor package.module:Class", "give one of the two")
     if not schema.columns and not schema.checks:
         raise InputError(f"{place} has no columns, so it would let everything pass", "name the columns")
     if schema.drop_invalid_rows or any(column.drop_invalid_rows for column in schema.columns.values()):
@@ -82,9 +86,15 @@ def _schema(part: Any, place: str) -> pa.DataFrameSchema:
 
 def _yaml(text: str, place: str) -> Any:
     try:
+        # JSON is YAML but for characters beyond 16 bits, which it writes in two halves, and for keys of any length.
+        return loads(text)
+    except ValueError:
+        pass
+    try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{place} is not YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        told = " ".join(str(error).split())[:500]
+        raise InputError(f"{place} is not YAML: {told}", "draft one anew with `ratchet data draft-schema`") from None
 
 
 def _deserialized(document: Mapping[str, Any], place: str) -> pa.DataFrameSchema:
@@ -92,7 +102,10 @@ def _deserialized(document: Mapping[str, Any], place: str) -> pa.DataFrameSchema
     _known(document, _SCHEMA_KEYS, place)
     columns = document.get("columns") or {}
     if not isinstance(columns, Mapping) or not all(isinstance(column, Mapping) for column in columns.values()):
-        raise InputError(f"{place}: `columns` is not a mapping of column names to settings")
+        raise InputError(
+            f"{place}: `columns` is not a mapping of column names to settings",
+            "write lines such as `late: {dtype: Int64}`",
+        )
     for name, column in columns.items():
         here = f"{place}, column {name!r}"
         _known(column, COMPONENT_RESERVED_KEYS | _check_names(), here)

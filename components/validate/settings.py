@@ -24,7 +24,7 @@ class Checks(BaseModel):
     )
     max_age: str | None = Field(
         default=None,
-        pattern=r"^[1-9][0-9]*[hdw]$",
+        pattern=r"^[1-9][0-9]{0,3}[hdw]$",
         description="How old the newest row may be at the window's end, e.g. 2d or 36h; needs as_of or window.end.",
     )
     rows_ratio: tuple[float, float] | None = Field(
@@ -35,8 +35,15 @@ class Checks(BaseModel):
         default=0.999,
         gt=0.5,
         le=1,
-        description="Most that one feature alone may tell of the target (AUC, or |Spearman| for regression); null for any.",
+        description="Most that one feature alone may tell of the target (AUC, or |Spearman| for regression), judged on two "
+        "million rows at most; null for any.",
     )
+
+    @model_validator(mode="after")
+    def _share_is_of_quarantine(self) -> Self:
+        if "max_quarantine_share" in self.model_fields_set and self.on_failure == "block":
+            raise ValueError("max_quarantine_share does nothing while on_failure is block; set it to quarantine")
+        return self
 
     @model_validator(mode="after")
     def _ratio_is_a_range(self) -> Self:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfp_ratchet.components.validate.draft import draft_schema
-from kfp_ratchet.components.validate.failures import judge
+from kfp_ratchet.components.validate.judge import judge
 from kfp_ratchet.components.validate.schema import parse_schemas
 
 COLUMNS = {
@@ -35,7 +35,7 @@ def test_the_draft_accepts_the_rows_it_was_drafted_from(data):
         }
     )
     schema = parse_schemas(draft_schema(rows, "here"), ["rows"])["rows"]
-    assert judge(rows, schema, "rows").failures == ()
+    assert judge(rows.lazy(), schema, "rows").failures == ()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_draft_accepts_the_rows_it_was_drafted_from(data):
 )
 def test_types_with_parameters_survive(dtype):
     rows = pl.DataFrame({"x": pl.Series([None], dtype=dtype)})
-    assert judge(rows, parse_schemas(draft_schema(rows, "here"), ["rows"])["rows"], "rows").failures == ()
+    assert judge(rows.lazy(), parse_schemas(draft_schema(rows, "here"), ["rows"])["rows"], "rows").failures == ()
 
 
 def test_whole_numbers_that_never_repeat_get_no_range():
