@@ -34,7 +34,7 @@ def _describe(values: pl.Series) -> dict[str, Any]:
         ends = {"min": values.min(), "max": values.max()}
         return {"nulls": values.null_count(), **{name: str(end) for name, end in ends.items() if end is not None}}
     text = as_text(values)
-    counts = text.drop_nulls().value_counts(name="rows").sort("rows", values.name, descending=[True, False])
+    counts = text.rename("value").drop_nulls().value_counts(name="rows").sort("rows", "value", descending=[True, False])
     total = max(1, text.len() - text.null_count())
     top = {value: round(count / total, 6) for value, count in counts.head(_TOP).iter_rows()}
     return {"nulls": text.null_count(), "distinct": counts.height, "top": top}

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.names import listed
 from kfp_ratchet.components.shared.split import moments
 from kfp_ratchet.components.train.labels import as_text
 
@@ -69,11 +70,12 @@ class Encoder(BaseModel):
             min_category_rows: Categories with fewer rows count as unseen, which is what trains the code for unseen ones.
 
         Raises:
-            RatchetError: There is no feature, or one has a type that no model can take.
+            InputError: There is no feature, or one has a type that no model can take.
         """
         if not features:
-            raise RatchetError("there are no feature columns", "every column has a role or is ignored; see columns")
-        kinds = tuple((name, _kind(name, rows.schema[name])) for name in features)
+            raise InputError("there are no feature columns", "every column has a role or is ignored; see columns")
+        schema = rows.schema
+        kinds = tuple((name, _kind(name, schema[name])) for name in features)
         return cls(
             kinds=kinds,
             categories=tuple(_category(rows[name], min_category_rows) for name, kind in kinds if kind == "category"),
@@ -96,10 +98,11 @@ class Encoder(BaseModel):
         Raises:
             RatchetError: A feature is missing or cannot be read as what it was in training.
         """
-        missing = [name for name, _ in self.kinds if name not in rows.columns]
+        present = set(rows.columns)
+        missing = [name for name, _ in self.kinds if name not in present]
         if missing:
             raise RatchetError(
-                f"feature column {missing[0]!r} is missing (has: {', '.join(rows.columns)})",
+                f"feature column {missing[0]!r} is missing (has: {listed(rows.columns)})",
                 "the model takes the columns it was trained on",
             )
         codes = [_codes(rows[category.name], category.values) for category in self.categories]
@@ -125,7 +128,7 @@ def _kind(name: str, dtype: pl.DataType) -> Kind:
         return "clock"
     if dtype.is_temporal():
         return "moment"
-    raise RatchetError(
+    raise InputError(
         f"feature column {name!r} holds {dtype}, which a table model cannot take",
         "turn it into numbers or text in prepare, or add it to columns.ignore",
     )
@@ -148,11 +151,13 @@ def _numbers(rows: pl.DataFrame, kinds: Sequence[tuple[str, Kind]]) -> list[pl.S
     for name, kind in kinds:
         if kind == "category":
             continue
+        # Alone: what a frame of thousands of columns takes to tell its schema, it would take for each of them.
+        alone = rows[name].to_frame()
         try:
-            numbers += rows.select(**_expressions(rows, name, kind)).get_columns()
+            numbers += alone.select(**_expressions(alone, name, kind)).get_columns()
         except (pl.exceptions.PolarsError, RatchetError) as error:
             raise RatchetError(
-                f"feature column {name!r} holds {rows.schema[name]}, which cannot be read as a {kind}: "
+                f"feature column {name!r} holds {alone.schema[name]}, which cannot be read as a {kind}: "
                 f"{str(error).splitlines()[0]}",
                 "give it the type it had in training",
             ) from error

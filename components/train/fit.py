@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import Card, load_model, model_digest, workload_class
@@ -113,13 +113,15 @@ def blaming(workload: str, method: str) -> Iterator[None]:
         RatchetError: Always instead of another error; a RatchetError or Pruned passes through.
     """
     try:
-        yield
+        # Paths of store and registry may count from the working directory, which is not the workload's to change.
+        with contextlib.chdir(Path.cwd()):
+            yield
     except (RatchetError, Pruned):
         raise
     except Exception as error:
         raise RatchetError(
             f"workload {workload} failed in {method}: {type(error).__name__}: {error}",
-            "fix the workload; kfp_ratchet.testing.check_workload finds most such faults",
+            disk_trouble(error) or "fix the workload; kfp_ratchet.testing.check_workload finds most such faults",
         ) from error
 
 
@@ -165,7 +167,7 @@ def _card(
         workload=workload,
         parameters=parameters,
         columns=data.columns,
-        features={name: str(every.schema[name]) for name in features},
+        features={name: str(dtype) for name, dtype in every.select(features).schema.items()},
         classes=list(fitted.classes),
         revision=data.dataset.revision,
         window=data.window.model_dump(mode="json"),

@@ -6,15 +6,20 @@ import numpy as np
 import polars as pl
 
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.manifest import counted
+from kfp_ratchet.components.shared.names import listed, shortened
+
+_HUGE_WEIGHT = 1e100
+"""Sums and products of smaller weights do not overflow."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def as_text(values: pl.Series) -> pl.Series:
     """Values as text; whole floats read as the integers they are, so that 1 and 1.0 are one class."""
-    if values.dtype.is_float() and (values.drop_nulls() % 1 == 0).all():
+    # Larger floats are all whole, and not all are integers of 64 bits.
+    if values.dtype.is_float() and ((values.drop_nulls() % 1 == 0) & (values.drop_nulls().abs() < 2**53)).all():
         values = values.cast(pl.Int64)
     return values.cast(pl.String)
 
@@ -24,8 +29,13 @@ def unlabelled(target: pl.Series) -> pl.Series:
     return target.is_null() | ~target.is_finite() if target.dtype.is_float() else target.is_null()
 
 
-def class_names(target: pl.Series, columns: Columns) -> list[str]:
+def class_names(target: pl.Series, columns: Columns, rows: int | None = None) -> list[str]:
     """Names of the classes in score order, the positive one last when binary; empty for regression.
+
+    Args:
+        target: Values of the target, each at least once.
+        columns: Roles.
+        rows: Rows that have them, for the message; all values when not given.
 
     Raises:
         InputError: The target has one value only, or more than two although the problem is binary; or `columns.positive` is none of
@@ -35,15 +45,16 @@ def class_names(target: pl.Series, columns: Columns) -> list[str]:
         return []
     names = as_text(target.filter(~unlabelled(target)).unique().sort()).to_list()
     if len(names) < 2:
-        holds = f"only {names[0]!r}" if names else "no value"
+        told = counted(target.len() if rows is None else rows, "row")
+        holds = f"only {shortened(names[0])!r}" if names else "no value"
         raise InputError(
-            f"target column {columns.target!r} holds {holds} in {counted(target.len(), 'row')}; a classifier needs two classes",
+            f"target column {columns.target!r} holds {holds} in {told}; a classifier needs two classes",
             "check columns.target and the source, or widen the window",
         )
     if columns.problem == "multiclass":
         return names
     if len(names) > 2:
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        shown = ", ".join(shortened(name, 60) for name in names[:5]) + (", ..." if len(names) > 5 else "")
         raise InputError(
             f"target column {columns.target!r} holds {len(names)} values ({shown}), but columns.problem is binary",
             "set columns.problem to multiclass or regression, or fix the target",
@@ -71,21 +82,22 @@ def row_weights(rows: pl.DataFrame, columns: Columns) -> Array:
     """Weight of each row, shape (n,), all 1 when there is no weight column.
 
     Raises:
-        InputError: There is no such column.
-        RatchetError: A weight is missing, negative or infinite, or all are zero.
+        InputError: There is no such column, or a weight in it is missing, negative, infinite or huge, or all are 0.
     """
     if not columns.weight:
         return np.ones(rows.height)
     if columns.weight not in rows.columns:
         raise InputError(
-            f"columns.weight {columns.weight!r} is missing (has: {', '.join(rows.columns)})",
+            f"columns.weight {columns.weight!r} is missing (has: {listed(rows.columns)})",
             "fix columns.weight in ratchet.yaml",
         )
     weights = rows[columns.weight].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     bad = int((~(np.isfinite(weights) & (weights >= 0))).sum())
-    if bad or not weights.sum() > 0:
-        raise RatchetError(
-            f"weight column {columns.weight!r} has {counted(bad, 'missing, negative or infinite value')} and sums to {weights.sum()}",
-            "weights must be finite, 0 or more, and not all 0",
+    most = weights.max(initial=0)
+    if bad or not 0 < most < _HUGE_WEIGHT:
+        told = counted(bad, "missing, negative or infinite value") if bad else f"a largest value of {most:g}"
+        raise InputError(
+            f"weight column {columns.weight!r} has {told} in {counted(rows.height, 'row')}",
+            f"weights must be finite, 0 or more, not all 0, and below {_HUGE_WEIGHT:g}",
         )
     return weights

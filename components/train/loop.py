@@ -19,6 +19,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from kfp_ratchet.components.train.optimizer import AdamW
 from kfp_ratchet.components.train.workload import FitContext
 
 _STATE = "state"
@@ -89,9 +90,7 @@ def train_network(
     Raises:
         RatchetError: From the context, when a loss is NaN or infinite.
     """
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = AdamW(network.parameters(), recipe.weight_decay)
     progress, best = Progress(), _copy(network)
     saved = context.load_checkpoint()
     if saved is not None:
@@ -118,7 +117,7 @@ def train_network(
 
 def _train_epoch(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     rows: Batchable,
     losses: Callable[[Tensor, Tensor], Tensor],
     recipe: Recipe,
@@ -129,21 +128,15 @@ def _train_epoch(
     steps = math.ceil(n / recipe.batch_size)
     order = torch.randperm(n, device=rows.target.device)
     # Summed on the device: reading a number back after every step would stall a GPU.
-    total, weights = torch.zeros((), device=order.device), torch.zeros((), device=order.device)
+    total = torch.zeros((), device=order.device)
     for i in range(steps):
-        rate = _learning_rate(recipe.learning_rate, (epoch - 1) * steps + i, recipe.epochs * steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         batch = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-        weight = rows.weight[batch]
-        loss = losses(network(rows.codes[batch], rows.numbers[batch]), rows.target[batch]) * weight
-        optimizer.zero_grad(set_to_none=True)
+        loss = losses(network(rows.codes[batch], rows.numbers[batch]), rows.target[batch]) * rows.weight[batch]
         # Weights average 1 over all rows, so a batch is divided by its rows: a batch of light rows weighs little.
         loss.mean().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        optimizer.step(_learning_rate(recipe.learning_rate, (epoch - 1) * steps + i, recipe.epochs * steps))
         total += loss.detach().sum()
-        weights += weight.sum()
-    return float(total / weights)
+    return float(total / rows.weight.sum())
 
 
 def _learning_rate(peak: float, step: int, steps: int) -> float:
@@ -157,36 +150,23 @@ def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _checkpoint(
-    progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
-) -> bytes:
+def _checkpoint(progress: Progress, network: nn.Module, optimizer: AdamW, best: dict[str, Tensor]) -> bytes:
     state = torch.frombuffer(bytearray(json.dumps(asdict(progress)).encode()), dtype=torch.uint8)
-    moments = {
-        f"optimizer.{index}.{name}": tensor
-        for index, slot in optimizer.state_dict()["state"].items()
-        for name, tensor in slot.items()
-    }
     tensors = {
         _STATE: state,
         **{f"network.{name}": tensor for name, tensor in network.state_dict().items()},
+        **{f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()},
         **{f"best.{name}": tensor for name, tensor in best.items()},
-        **moments,
     }
     content: bytes = save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()})
     return content
 
 
-def _restore(
-    content: bytes, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]]:
+def _restore(content: bytes, network: nn.Module, optimizer: AdamW) -> tuple[Progress, dict[str, Tensor]]:
     tensors = load_tensors(content)
     state: dict[str, Any] = json.loads(bytes(tensors[_STATE].tolist()))
     network.load_state_dict(_below("network.", tensors))
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below("optimizer.", tensors).items():
-        index, _, key = name.partition(".")
-        slots.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state(_below("optimizer.", tensors))
     return Progress(**state), _below("best.", tensors)
 
 

@@ -16,7 +16,8 @@ from mlflow.types.schema import AnyType, ColSpec, Schema
 
 from kfp_ratchet.components._image import VERSION
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.model import WORKLOAD, Card, load_model
+from kfp_ratchet.components.shared.model import Card, load_model
+from kfp_ratchet.components.shared.model_folder import WORKLOAD
 from kfp_ratchet.components.shared.split import iso_moments
 
 if TYPE_CHECKING:

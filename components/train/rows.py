@@ -14,7 +14,7 @@ from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.split import Split, split
 from kfp_ratchet.components.shared.window import Window
-from kfp_ratchet.components.train.labels import class_names, unlabelled
+from kfp_ratchet.components.train.labels import class_names, row_weights, unlabelled
 
 _TAIL_SHARE = 0.15
 
@@ -64,6 +64,12 @@ def read_fit_rows(folder: str, columns: str, window: str) -> FitRows:
     rule = parse_parameter(Window, window, "window")
     parts = split(read_main(folder), roles, rule)
     # The gate could not use them, and `evaluate` would find out only after the fit.
+    row_weights(parts.evaluate, roles)
+    if roles.id and (without := parts.evaluate[roles.id].null_count()):
+        raise InputError(
+            f"{counted(without, 'evaluation row')} of {parts.evaluate.height:,} have no {roles.id!r}, the id",
+            "fix the source, leave them out in prepare, or let the schema forbid them (nullable: false)",
+        )
     if missing := int(unlabelled(parts.evaluate[roles.target]).sum()):
         raise InputError(
             f"{counted(missing, 'evaluation row')} of {parts.evaluate.height:,} have no label in {roles.target!r}",

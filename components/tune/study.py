@@ -1,12 +1,15 @@
 """A study that goes on where it was killed: finished trials are neither lost nor repeated.
 
 The sampler of each trial is seeded by the study's seed and the number of finished trials. A trial that was running when the process died
-is marked failed, and the next one draws the same hyperparameters again: an interrupted study ends like an uninterrupted one.
+is marked failed, and the next one draws the same hyperparameters again: an interrupted study ends like an uninterrupted one. Pruning keeps
+to that: it looks at complete trials only (successive halving would count the killed ones too).
 """
 
 import math
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,13 +24,17 @@ from kfp_ratchet.components.tune.storage import StoreJournal
 
 _ERROR = "error"
 _STARTUP_TRIALS = 5
-_WARM_UP_EPOCHS = 2
+# Chosen by benchmarks/tuning_pruning.py. Before the third epoch losses hardly say how a trial ends, and a fit of hundreds of epochs
+# (boosting rounds, say) is given a quarter of them: a low learning rate starts slowly.
+_KEPT_PERCENT = 25.0
+_WARM_UP_EPOCHS = 3
+_WARM_UP_SHARE = 0.25
 
 Fit = Callable[[Mapping[str, Any], "TrialContext"], None]
 
 
 class TrialContext:
-    """The context of a trial's fit: every epoch's loss goes to the study, which may prune. No checkpoints; see `FitContext`."""
+    """The context of a trial's fit: every epoch's best loss so far goes to the study, which may prune. No checkpoints; see `FitContext`."""
 
     def __init__(self, trial: optuna.Trial, seed: int, device: str) -> None:
         self.seed = seed
@@ -36,15 +43,16 @@ class TrialContext:
         self._trial = trial
 
     def report(self, epoch: int, scores: Mapping[str, float], epochs: int = 0) -> None:
-        """Keep the epoch's loss.
+        """Keep the best loss so far, which is what the trial will be judged by.
 
         Raises:
-            Pruned: The trial is worse than the median of the others at this epoch.
+            Pruned: After the warm-up, the best quarter of the complete trials had done better at this epoch.
             RatchetError: A score is NaN or infinite.
         """
-        loss = checked(epoch, scores)["loss"]
-        self.best = min(self.best, loss)
-        self._trial.report(loss, epoch)
+        self.best = min(self.best, checked(epoch, scores)["loss"])
+        self._trial.report(self.best, epoch)
+        if epoch == epochs or epoch < max(_WARM_UP_EPOCHS, _WARM_UP_SHARE * epochs):
+            return
         if self._trial.should_prune():
             raise Pruned
 
@@ -60,13 +68,28 @@ def open_study(name: str, store: Store | None) -> optuna.Study:
     """Open or make the study of that name; in memory without a store.
 
     Trials that died with their process are marked failed: whoever opens a study in a store holds the lease on it.
+
+    Raises:
+        RatchetError: What is kept of it is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.JournalStorage(StoreJournal(store, f"studies/{name}")) if store else None
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=_WARM_UP_EPOCHS)
-    study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+    log = StoreJournal(store, f"studies/{name}") if store else None
+    pruner = optuna.pruners.PercentilePruner(_KEPT_PERCENT, n_startup_trials=1)
+    try:
+        if log:
+            log.check()
+        storage = optuna.storages.JournalStorage(log) if log else None
+        study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+    except RatchetError:
+        raise
+    except Exception as error:
+        # Optuna replays the log without looking at it.
+        raise RatchetError(
+            f"the study studies/{name} cannot be replayed: {type(error).__name__}: {error}",
+            f"delete the folder studies/{name} in the store: the search then starts anew",
+        ) from error
     return study
 
 
@@ -149,16 +172,35 @@ def standing(study: optuna.Study, trials: int) -> str:
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
-    """Share of each searched hyperparameter in what made trials good (PED-ANOVA, Watanabe et al. 2023); {} for under 5 trials."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < _STARTUP_TRIALS:
+    """Share of each searched hyperparameter in what made trials good (PED-ANOVA, Watanabe et al. 2023); {} for under 5 trials.
+
+    A pruned trial counts with the best loss it reached: most of what the study knows about bad hyperparameters is there.
+    """
+    judged = optuna.create_study()
+    for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        if trial.state == TrialState.PRUNED and trial.intermediate_values:
+            trial.state, trial.value = TrialState.COMPLETE, trial.intermediate_values[max(trial.intermediate_values)]
+        judged.add_trial(trial)
+    if len(judged.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < _STARTUP_TRIALS:
         return {}
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    with _without("sklearn"):
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        shares = get_param_importances(judged, evaluator=PedAnovaImportanceEvaluator())
     return {name: round(share, 4) for name, share in shares.items() if math.isfinite(share)}
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let an import do without an optional package: `optuna.importance` wants scikit-learn, seconds to import, for measures unused here."""
+    absent = sys.modules.setdefault(package, None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[package]
 
 
 def _run(

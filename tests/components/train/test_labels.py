@@ -4,7 +4,7 @@ import pytest
 
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
-from kfp_ratchet.components.train.labels import class_names, encode_target, row_weights
+from kfp_ratchet.components.train.labels import as_text, class_names, encode_target, row_weights
 
 LATE = Columns(target="late")
 
@@ -53,3 +53,9 @@ def test_multiclass_names_are_in_the_order_of_values():
 def test_bad_weights_are_refused(bad):
     with pytest.raises(RatchetError, match="weight column 'w'"):
         row_weights(pl.DataFrame({"w": bad}), Columns(target="late", weight="w"))
+
+
+def test_floats_beyond_64_bits_are_classes():
+    """They are all whole, and no integers of ours."""
+    assert as_text(pl.Series([1e19, 2e19, None])).n_unique() == 3
+    assert len(class_names(pl.Series([0.0, 1e19]), Columns(target="t"))) == 2

@@ -118,9 +118,32 @@ def test_an_unknown_hyperparameter_fails_at_once(tune):
 
 def test_bad_trials_are_pruned(tune):
     space = '{"shrink":{"type":"float","low":0.001,"high":10000,"log":true}}'
-    _, study = tune(trials=14, space=space)
+    _, study = tune(trials=14, space=space, parameters='{"epochs":12}')
     pruned = [trial for trial in study["trials"] if trial["state"] == "pruned"]
-    assert pruned and all(trial["value"] is None and trial["epochs"] < 3 for trial in pruned)
+    assert pruned and all(trial["value"] is None and trial["epochs"] == 3 for trial in pruned)
+    assert set(study["importance"]) == {"shrink"}, "what pruned trials say about bad hyperparameters is not lost"
+
+
+def test_a_trial_is_pruned_neither_in_its_first_quarter_nor_at_its_end(tune):
+    space = '{"shrink":{"type":"float","low":0.001,"high":10000,"log":true}}'
+    _, study = tune(trials=14, space=space, parameters='{"epochs":40}')
+    assert {trial["epochs"] for trial in study["trials"]} == {10, 40}
+    _, study = tune(trials=14, space=space, parameters='{"epochs":3}', name="short")
+    assert {trial["state"] for trial in study["trials"]} == {"complete"}
+
+
+@pytest.mark.slow
+def test_importance_is_found_without_importing_scikit_learn():
+    code = (
+        "import sys, optuna\n"
+        "from kfp_ratchet.components.tune.study import importance\n"
+        "study = optuna.create_study()\n"
+        "study.optimize(lambda trial: trial.suggest_float('a', 0, 1), n_trials=6)\n"
+        "print(importance(study), {'sklearn', 'scipy', 'pandas'} & set(sys.modules))\n"
+        "import sklearn.ensemble"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "{'a': 1.0} set()\n"
 
 
 def run_until(tune, log, dies_at):

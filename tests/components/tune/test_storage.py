@@ -13,7 +13,7 @@ def store(tmp_path):
 def test_two_writers_lose_nothing_and_agree_on_the_order(store):
     one, two = StoreJournal(store, "studies/x"), StoreJournal(store, "studies/x")
     for i in range(6):
-        (one, two)[i % 2].append_logs([{"entry": i}, {"entry": i + 0.5}])
+        (one, two)[i % 2].append_logs([{"op_code": 0, "entry": i}, {"op_code": 0, "entry": i + 0.5}])
     written = [log["entry"] for log in one.read_logs(0)]
     assert written == [i / 2 for i in range(12)] == [log["entry"] for log in two.read_logs(0)]
     assert [log["entry"] for log in two.read_logs(10)] == [5.0, 5.5]
