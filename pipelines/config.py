@@ -27,6 +27,7 @@ from kfp_ratchet.components.shared.credentials import credential_in
 from kfp_ratchet.components.shared.dataset import MAIN
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.model import BUILT_IN
+from kfp_ratchet.components.shared.names import shortened
 from kfp_ratchet.components.shared.window import Window
 from kfp_ratchet.components.tune.space import Dimension
 from kfp_ratchet.components.validate.settings import Checks
@@ -66,7 +67,13 @@ def _known_workload(name: str) -> str:
     return name if name in BUILT_IN else _in_module(name, list(BUILT_IN))
 
 
-_Text = Annotated[str, Field(min_length=1)]
+def _a_text(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("must not be blank, nor hold a null character")
+    return value
+
+
+_Text = Annotated[str, Field(min_length=1), AfterValidator(_a_text)]
 Uri = Annotated[_Text, AfterValidator(_without_credentials)]
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Source = Annotated[_Text | dict[TableName, _Text], AfterValidator(_without_credentials), AfterValidator(_not_empty)]
@@ -183,6 +190,12 @@ class Config(BaseModel):
     notifications: Notifications = Field(
         default=Notifications(), description="What is sent, when and where.", examples=[{"on": ["rejected", "failed"]}]
     )
+    step_timeout: str = Field(
+        default="24h",
+        pattern=r"^off$|^[1-9][0-9]*[smhd]$",
+        description="How long a step may run on this machine until `ratchet run` ends it, such as 90s, 30m, 6h or 2d; or off.",
+        examples=["6h"],
+    )
     store: Uri = Field(
         default=".ratchet/store",
         description="Folder or bucket that holds ledger, journal, studies and checkpoints.",
@@ -220,8 +233,8 @@ class Config(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _policy_fits_the_columns(self) -> Self:
-        check_fit(self.policy, self.columns)
+    def _sections_fit_each_other(self) -> Self:
+        check_fit(self.columns, self.policy, self.window, self.checks)
         return self
 
     def parameters(self) -> dict[str, str | int]:
@@ -295,15 +308,19 @@ def load(path: Path) -> Config:
     except ValidationError as error:
         problems += problems_of(error, marked, Config.model_json_schema())
     if problems:
-        raise InputError("\n".join(f"{path}:{line}: {text}" for line, text in sorted(problems)))
+        raise InputError(
+            "\n".join(f"{path}:{line}: {text}" for line, text in sorted(problems)),
+            "fix what is named; docs/configuration.md of kfp-ratchet explains every key",
+        )
     return config
 
 
-def check_fit(policy: Policy, columns: Columns) -> None:
-    """Whether a policy can judge what these columns say.
+def check_fit(columns: Columns, policy: Policy, window: Window, checks: Checks) -> None:
+    """Whether the other sections can do what they say with these columns.
 
     Raises:
-        ValueError: Its metric does not fit the problem, or it asks for slices that no column makes; begins with the key.
+        ValueError: A metric does not fit the problem, slices are asked for that no column makes, or a setting would do nothing because
+            there is a time column or none; begins with the key.
     """
     try:
         policy.metric_for(columns.problem)
@@ -311,6 +328,13 @@ def check_fit(policy: Policy, columns: Columns) -> None:
         raise ValueError(str(error)) from None
     if policy.slices and "slices" in policy.model_fields_set and not columns.slices:
         raise ValueError("policy.slices: columns.slices names no column; name some, or leave it out")
+    if columns.time and "share" in window.model_fields_set:
+        raise ValueError("window.share: rows are split by columns.time, and a share has no say; leave it out")
+    for key in () if columns.time else ("train", "evaluate", "end"):
+        if key in window.model_fields_set:
+            raise ValueError(f"window.{key}: columns.time names no column to go by; name it, or leave {key} out")
+    if checks.max_age and not columns.time:
+        raise ValueError("checks.max_age: columns.time names no column to go by; name it, or leave max_age out")
 
 
 def _in_module(name: str, others: list[str] | None = None) -> str:
@@ -321,6 +345,10 @@ def _in_module(name: str, others: list[str] | None = None) -> str:
 
 def _existing(path: str, info: ValidationInfo) -> None:
     file = Path((info.context or {}).get("folder", ""), path)
-    if not file.is_file():
+    try:
+        if file.is_file():
+            return
         near = nearest(path, [entry.name for entry in file.parent.iterdir()]) if file.parent.is_dir() else ""
-        raise ValueError(f"the file {path!r} does not exist{near}")
+    except OSError:  # a name that no file can have, or a folder that may not be read
+        near = ""
+    raise ValueError(f"the file {shortened(path)!r} does not exist{near}")

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from kfp_ratchet.components.shared.canonical import loads
 from kfp_ratchet.components.shared.errors import InputError
-from kfp_ratchet.components.shared.window import exclusive_end
+from kfp_ratchet.components.shared.window import Window, exclusive_end
+from kfp_ratchet.components.validate.settings import Checks
 from kfp_ratchet.pipelines.config import PARAMETERS, SECTIONS, Config, check_fit
 from kfp_ratchet.pipelines.config_problems import problems_of
 from kfp_ratchet.pipelines.config_yaml import KeyPath, Marked
@@ -34,7 +36,9 @@ def check_parameters(values: Mapping[str, str | int]) -> None:
     except ValidationError as error:
         marked = Marked(given, dict.fromkeys(_paths(given), 0))
         problems = [text for _, text in problems_of(error, marked, model.model_json_schema())]
-        raise InputError("\n".join(problems)) from None
+        raise InputError(
+            "\n".join(problems), "fix what is named; docs/configuration.md of kfp-ratchet explains every key"
+        ) from None
 
 
 def _value(name: str, value: str | int) -> Any:
@@ -42,7 +46,7 @@ def _value(name: str, value: str | int) -> Any:
     if not isinstance(value, str) or not (name in SECTIONS or (name == "source" and value.lstrip().startswith("{"))):
         return value
     try:
-        return json.loads(value or "{}")
+        return loads(value or "{}")
     except ValueError as error:
         raise InputError(
             f"{name} is not JSON: {error}", f"""pass a JSON object, e.g. -p {name}='{{"key": 1}}'"""
@@ -53,9 +57,10 @@ class _Fitting(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="after")
-    def _policy_fits_the_columns(self) -> "_Fitting":
+    def _sections_fit_each_other(self) -> "_Fitting":
         if {"policy", "columns"} <= self.model_fields_set:
-            check_fit(self.policy, self.columns)  # type: ignore[attr-defined]
+            window, checks = getattr(self, "window", None), getattr(self, "checks", None)
+            check_fit(self.columns, self.policy, window or Window(), checks or Checks())  # type: ignore[attr-defined]
         return self
 
 

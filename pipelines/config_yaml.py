@@ -14,6 +14,8 @@ import yaml
 from kfp_ratchet.components.shared.errors import InputError
 
 KeyPath = tuple[str | int, ...]
+_MAX_BYTES = 1_000_000
+"""The parser takes a second a megabyte, and no person writes so much."""
 _MAX_DEPTH = 20
 _MAX_KEYS = 100_000
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -81,6 +83,8 @@ def read_yaml(path: Path) -> Marked:
         InputError: There is no such file, or it is not one YAML mapping.
     """
     try:
+        if (size := path.stat().st_size) > _MAX_BYTES:
+            raise InputError(f"{path} has {size:,} bytes, too many for a configuration", "is it the right file?")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(
@@ -88,8 +92,12 @@ def read_yaml(path: Path) -> Marked:
         ) from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder", "name the file, e.g. ratchet.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", "it must be a UTF-8 text file") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line}: the text is not UTF-8: {error.reason}", "save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {told}", "name a file that you may read") from None
     found = Marked()
     try:
         loader = _Loader(text)
@@ -97,7 +105,11 @@ def read_yaml(path: Path) -> Marked:
         if node is not None:
             found.value = _plain(loader, node, (), found)
     except yaml.YAMLError as error:
-        raise InputError(_explain(path, text, error)) from None
+        raise InputError(
+            _explain(path, text, error), "write lines such as `key: value`, indented with spaces"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply for a configuration", "look for repeated brackets") from None
     if found.value is None:
         raise InputError(f"{path} is empty", "make one with `ratchet init data.csv --target column`")
     if not isinstance(found.value, dict):
@@ -120,6 +132,9 @@ def _plain(loader: _Loader, node: yaml.Node, path: KeyPath, found: Marked) -> An
         raise yaml.MarkedYAMLError(problem="too deep or too long for a configuration", problem_mark=node.start_mark)
     if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
         raise yaml.MarkedYAMLError(problem=f"the tag {node.tag!r} means nothing here", problem_mark=node.start_mark)
+    for scalar in [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else [node]:
+        if isinstance(scalar, yaml.ScalarNode) and re.search("[\ud800-\udfff]", scalar.value):
+            raise yaml.MarkedYAMLError(problem="half a character", problem_mark=scalar.start_mark)
     if isinstance(node, yaml.MappingNode):
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from kfp_ratchet.components.shared.columns import Columns, Problem
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.names import listed, shortened
 from kfp_ratchet.components.shared.window import Window
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def look_at(data: Path, target: str, time: str, row_id: str) -> Facts:
         evaluate, evaluated, window_said = _windows(table, sample, time_column, rows)
     except ValidationError as error:
         raise InputError(error.errors()[0]["msg"].removeprefix("Value error, "), "name different columns") from None
-    counts = sample[target].drop_nulls().value_counts()["count"].to_list()
+    counts = sample[target].rename("value").drop_nulls().value_counts()["count"].to_list()
     rarest = None if problem == "regression" else int(min(counts) / sample.height * evaluated)
     said = {"problem": why, "id": id_said, "time": time_said, "window": window_said}
     if empty := sample[target].null_count():
@@ -102,7 +103,16 @@ def scan(data: Path) -> "pl.LazyFrame":
     """
     import polars as pl
 
-    from kfp_ratchet.components.ingest.formats import IPC, PARQUET, TableFile, broken, file_format, scan_files
+    from kfp_ratchet.components.ingest.formats import (
+        IPC,
+        PARQUET,
+        READ_ERRORS,
+        TableFile,
+        broken,
+        file_format,
+        scan_files,
+    )
+    from kfp_ratchet.components.shared.split import refuse_times
 
     if not data.exists():
         near = difflib.get_close_matches(data.name, [path.name for path in data.parent.glob("*")], n=1)
@@ -116,38 +126,21 @@ def scan(data: Path) -> "pl.LazyFrame":
     if not files:
         raise InputError(f"the folder {data} holds no files", "name the folder or file of your table")
     try:
-        _check_delimiter(files)
         table = scan_files(files, {})
         # Parquet and Arrow know their types; a schema that says otherwise would refuse them.
         table = table if file_format(files[0]) in (PARQUET, IPC) else _with_moments(table)
+        refuse_times(table, str(data))
         rows = table.select(pl.len(), pl.all().null_count().name.prefix("nulls of ")).collect(engine="streaming")
     except InputError:
         raise
     except RatchetError as error:
         raise InputError(error.message, _remedy(files, error)) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except READ_ERRORS as error:
         found = broken(files, {}, error)
         raise InputError(found.message, _remedy(files, found)) from error
     if not rows["len"][0]:
         raise InputError(f"{data} has no rows", "give a table with at least a few hundred")
     return table
-
-
-def _check_delimiter(files: "Sequence[TableFile]") -> None:
-    """Refuse a CSV whose header is one name that holds another delimiter than a comma."""
-    import polars as pl
-
-    from kfp_ratchet.components.ingest.formats import file_format
-    from kfp_ratchet.components.ingest.text import CSV
-
-    for file in files:
-        if file_format(file) != CSV or not file.path.stat().st_size:
-            continue
-        header = pl.scan_csv(file.path, infer_schema_length=0, encoding="utf8-lossy", truncate_ragged_lines=True)
-        names = header.collect_schema().names()
-        used = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), "")
-        if used:
-            raise InputError(f"{file.path} is separated by {used!r}", "write it comma-separated, in UTF-8")
 
 
 def _remedy(files: "Sequence[TableFile]", error: RatchetError) -> str:
@@ -186,6 +179,10 @@ def decide_problem(target: "pl.Series", name: str) -> tuple[Problem, str]:
     Raises:
         InputError: The values are all missing or all the same, or look like names rather than classes.
     """
+    from kfp_ratchet.components.shared.split import is_plain
+
+    if not is_plain(target.dtype):
+        raise InputError(f"target {name!r} holds {target.dtype}", "name a column of classes or of numbers")
     values = target.drop_nulls()
     distinct = values.n_unique()
     if target.len() < 2:
@@ -194,14 +191,15 @@ def decide_problem(target: "pl.Series", name: str) -> tuple[Problem, str]:
         raise InputError(f"target {name!r} is empty in every row", "name another column")
     if distinct == 1:
         raise InputError(
-            f"target {name!r} is {values[0]!r} in every row", "there is nothing to predict; name another column"
+            f"target {name!r} is {shortened(repr(values[0]))} in every row",
+            "there is nothing to predict; name another column",
         )
     seen = f"{distinct} different values in {_rows(values.len())}"
     if distinct == 2:
         return "binary", f"{name!r} has two values."
     if (target.dtype.is_float() and not _whole(values)) or (target.dtype.is_numeric() and distinct > _MANY):
         return "regression", f"{name!r} is a number with {seen}."
-    if target.dtype.is_temporal() or target.dtype.is_nested() or distinct > max(_MANY, values.len() / 10):
+    if target.dtype.is_temporal() or distinct > max(_MANY, values.len() / 10):
         raise InputError(f"target {name!r} holds {target.dtype} with {seen}", "name a column of classes or of numbers")
     return "multiclass", f"{name!r} has {seen}, read as classes; for a quantity write regression."
 
@@ -216,14 +214,14 @@ def _whole(values: "pl.Series") -> bool:
 
 def _positive(target: "pl.Series") -> Any:
     larger = target.drop_nulls().unique().cast(target.dtype).sort()[-1]
-    return int(larger) if isinstance(larger, float) and larger.is_integer() else larger
+    return int(larger) if isinstance(larger, float) and larger.is_integer() and abs(larger) < 2**53 else larger
 
 
 def _check_names(columns: list[str], roles: dict[str, str], data: Path) -> None:
     for role, name in roles.items():
         if name and name not in columns:
             near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(columns)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {listed(columns)}"
             raise InputError(f"{role} column {name!r} is not in {data}", hint)
 
 
@@ -268,7 +266,8 @@ def _find_time(sample: "pl.DataFrame", named: str) -> tuple[str, str]:
                 "name another column",
             )
         return named, "Says when a row happened."
-    found = [name for name, kind in sample.schema.items() if kind == pl.Date or kind == pl.Datetime]
+    times = [name for name, kind in sample.schema.items() if kind in (pl.Date, pl.Datetime)]
+    found = [name for name in times if sample[name].null_count() < sample.height]
     if len(found) == 1:
         return found[
             0

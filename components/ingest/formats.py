@@ -1,5 +1,6 @@
 """Files of one table as one lazy frame."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ import polars as pl
 
 from kfp_ratchet.components.ingest.conversion import Dtype
 from kfp_ratchet.components.ingest.partitions import partition_columns
-from kfp_ratchet.components.ingest.text import CSV, JSON_LINES, scan_text
-from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.components.ingest.text import CSV, JSON_LINES, broken_line, scan_text
+from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
+from kfp_ratchet.components.shared.names import listed, refuse_names, shortened
 
 PARQUET, IPC = "Parquet", "Arrow IPC"
 _SUFFIXES = {
@@ -25,7 +27,9 @@ _WIDENING = (
     (pl.Float32, pl.Float64),
     (pl.Categorical, pl.String),
 )
-_READ_ERRORS = (pl.exceptions.PolarsError, OSError)
+_AGREE = "deliver it again: the files of a table must have the same columns, of the same types"
+READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars raises for a file that it cannot read: on a damaged one it may panic."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
         declared: Types by column from the user's schema, for text formats and for the columns of folders.
 
     Raises:
-        InputError: A file cannot be read, has other columns than the first, or holds a value that its column's declared type
-            cannot; the file is named.
+        InputError: A file cannot be read, or no step could use a column's name; the file is named.
+        BlockedError: A file has other columns than the others, or a value that its column's type cannot hold; both are named.
     """
     kind = file_format(files[0])
     for file in files:
@@ -80,58 +84,65 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
         else:
             scan = pl.scan_parquet if kind == PARQUET else pl.scan_ipc
             # Folders become columns below: polars would also take those above the source.
-            frames = [scan(file.path, hive_partitioning=False) for file in files]
+            frames = [scan(file.path, hive_partitioning=False, glob=False) for file in files]
         present = [frame.collect_schema().names() for frame in frames]
+        for file, names in zip(files, present, strict=True):
+            refuse_names(names, file.path)
         added = partition_columns([file.name for file in files], declared)
         frames = [
             frame.with_columns(value for name, value in values.items() if name not in names)
             for frame, names, values in zip(frames, present, added, strict=True)
         ]
         common = _agree(files, [frame.collect_schema() for frame in frames])
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise broken(files, declared, error) from error
+    if not common:
+        raise InputError(f"{files[0].path} has no columns", "write it again, or remove it")
     return pl.concat([frame.select(pl.col(name).cast(dtype) for name, dtype in common.items()) for frame in frames])
 
 
-def broken(files: Sequence[TableFile], declared: Mapping[str, Dtype], error: Exception) -> InputError:
+def broken(files: Sequence[TableFile], declared: Mapping[str, Dtype], error: Exception) -> RatchetError:
     """What went wrong while files were read; the first one that cannot be read alone is named."""
     for file in files if len(files) > 1 else ():
         try:
             scan_files([file], declared).select(pl.all().null_count()).collect(engine="streaming")
-        except InputError as own:
+        except RatchetError as own:
             return own
-        except _READ_ERRORS as own:
+        except READ_ERRORS as own:
             return broken([file], declared, own)
     reason = " ".join(str(error).split("\n\n")[0].split())
-    return InputError(f"{files[0].path} cannot be read: {reason}", _remedy(reason))
+    line = broken_line(files[0].path) if file_format(files[0]) == CSV else ""
+    return InputError(f"{files[0].path} cannot be read{line}: {shortened(reason, 500)}", _remedy(reason))
 
 
 def _remedy(reason: str) -> str:
     if "utf-8" in reason.lower():
         return "it is not UTF-8 text: save it as UTF-8"
+    if "could not parse" in reason:
+        return "a quote may have been left open: close it, or write the file again"
     if "more fields" in reason:
         return "a line holds more values than the header names: quote commas inside values, or fix the line"
     return "is it complete? write it again, or remove it"
 
 
 def _agree(files: Sequence[TableFile], schemas: Sequence[pl.Schema]) -> dict[str, Dtype]:
-    """Types that all files' columns can be cast to without loss, in the first file's order."""
-    first = schemas[0]
-    common: dict[str, Dtype] = dict(first)
+    """Types that all files' columns can be cast to without loss, in the order of the first file that has what most have."""
+    usual = frozenset(Counter(frozenset(schema) for schema in schemas).most_common(1)[0][0])
+    model = next(index for index, schema in enumerate(schemas) if usual == set(schema))
+    common: dict[str, Dtype] = dict(schemas[model])
     for file, schema in zip(files, schemas, strict=True):
-        missing, extra = [name for name in first if name not in schema], [name for name in schema if name not in first]
-        if missing or extra:
-            differences = (("lacks", missing), ("adds", extra))
-            told = " and ".join(f"{verb} {', '.join(map(repr, names))}" for verb, names in differences if names)
-            raise InputError(
-                f"{file.path} has other columns than {files[0].path}: it {told}", "make the files of a table agree"
-            )
+        differences = (
+            ("lacks column", [name for name in common if name not in schema]),
+            ("adds column", [name for name in schema if name not in common]),
+        )
+        told = " and ".join(f"{verb} {listed([repr(name) for name in names])}" for verb, names in differences if names)
+        if told:
+            raise BlockedError(f"{file.path} {told}, unlike {files[model].path}", _AGREE)
         for name, dtype in schema.items():
             wider = _wider(common[name], dtype)
             if wider is None:
-                raise InputError(
-                    f"column {name!r} is {dtype} in {file.path}, but {common[name]} in {files[0].path}",
-                    "make the files of a table agree",
+                raise BlockedError(
+                    f"column {name!r} is {dtype} in {file.path}, but {common[name]} in {files[model].path}", _AGREE
                 )
             common[name] = wider
     return common

@@ -7,7 +7,8 @@ from urllib.parse import unquote
 import polars as pl
 
 from kfp_ratchet.components.ingest.conversion import Dtype, from_text
-from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.components.shared.errors import BlockedError
+from kfp_ratchet.components.shared.names import refuse_names
 
 _KEY_AND_VALUE = re.compile(r"([^/=]+)=([^/]*)/")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -23,7 +24,7 @@ def partition_columns(names: Sequence[str], declared: Mapping[str, Dtype]) -> li
         declared: Types by column from the user's schema.
 
     Raises:
-        InputError: A value is not of its declared type.
+        BlockedError: A value is not of its declared type.
     """
     folders = [
         {key: None if value == _NULL else unquote(value) for key, value in _KEY_AND_VALUE.findall(name)}
@@ -31,6 +32,7 @@ def partition_columns(names: Sequence[str], declared: Mapping[str, Dtype]) -> li
     ]
     columns: list[dict[str, pl.Expr]] = [{} for _ in names]
     for key in dict.fromkeys(key for values in folders for key in values):
+        refuse_names([key], next(name for name, values in zip(names, folders, strict=True) if key in values))
         holders = [index for index, values in enumerate(folders) if key in values]
         texts = [folders[index][key] for index in holders]
         dtype = declared.get(key) or _inferred(texts)
@@ -40,7 +42,7 @@ def partition_columns(names: Sequence[str], declared: Mapping[str, Dtype]) -> li
             values = pl.DataFrame({key: texts}, schema={key: pl.String}).select(convert)[key].to_list()
         for index, text, value in zip(holders, texts, values, strict=True):
             if text is not None and value is None:
-                raise InputError(f"the folder {key}={text} of {names[index]} is not {dtype}", "fix it or the schema")
+                raise BlockedError(f"the folder {key}={text} of {names[index]} is not {dtype}", "fix it or the schema")
             columns[index][key] = pl.lit(value, dtype=dtype).alias(key)
     return columns
 

@@ -6,16 +6,16 @@ from datetime import datetime
 import polars as pl
 
 from kfp_ratchet.components.ingest.conversion import Dtype
-from kfp_ratchet.components.ingest.formats import TableFile, broken, is_text, scan_files
+from kfp_ratchet.components.ingest.formats import READ_ERRORS, TableFile, broken, is_text, scan_files
 from kfp_ratchet.components.shared.canonical import dumps
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.dataset import Dataset, Table, write_table
+from kfp_ratchet.components.shared.dataset import Dataset, Table, scan_table, write_table
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.manifest import Manifest, counted, list_source, short
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.sources import open_source, parse_source
-from kfp_ratchet.components.shared.split import end_of, length, moments
+from kfp_ratchet.components.shared.split import before, end_of, length, moments, refuse_times
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.shared.window import Window
 
@@ -27,6 +27,8 @@ def ingest_source(
 
     Raises:
         InputError: A parameter is missing, or a parameter or a file (it is named) cannot be read, or no row is in the window.
+        BlockedError: A file lacks a column of the others, or holds a value that is not of its column's type; both are named. Or a
+            time lies outside the calendar.
         RatchetError: A file changed or is gone since it was pinned; it is named.
     """
     with journal(store, dataset_uri) as step:
@@ -51,16 +53,19 @@ def ingest_source(
                 if name == main:
                     rows, left_out = _within(rows, roles.time, span)
                 tables[name] = write_table(rows, dataset_path, name)
-            except (pl.exceptions.PolarsError, OSError) as error:
+            except READ_ERRORS as error:
                 raise broken(files, declared, error) from error
+            refuse_times(scan_table(dataset_path, name), f"table {name!r}")
             for file, mark in zip(files, marks, strict=True):
                 if _mark(file) != mark:
                     raise RatchetError(f"{file.path} changed while it was read", "start a new run, which pins it anew")
         if not tables[main].rows:
-            raise InputError(
-                f"table {main!r} has no rows" + (f" in the window {window}" if left_out else ""),
-                "check the source, as_of and window",
-            )
+            if left_out:
+                raise InputError(
+                    f"none of {counted(left_out, 'row')} of table {main!r} is in the window, which ends at {span.end}",
+                    "set a later as_of or window.end, or look for older data",
+                )
+            raise InputError(f"table {main!r} has no rows", "check the source: it may not be complete yet")
         Dataset(revision=revision, source=dumps(uris), window=dumps(span.model_dump()), tables=tables).write(
             dataset_path
         )
@@ -116,7 +121,9 @@ def _within(rows: pl.LazyFrame, time: str, window: Window) -> tuple[pl.LazyFrame
     newest = rows.select(when.filter(when < end).max()).collect(engine="streaming").item()
     inside = when < end
     if window.train != "all" and isinstance(newest, datetime):
-        inside &= when > pl.lit(newest - 2 * (length(window.evaluate) + length(window.train))).cast(pl.Datetime("us"))
+        inside &= when > pl.lit(before(newest, 2 * (length(window.evaluate) + length(window.train)))).cast(
+            pl.Datetime("us")
+        )
     keep = inside | when.is_null()
     dropped = rows.select((~keep).sum()).collect(engine="streaming").item()
     return rows.filter(keep), int(dropped)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kfp_ratchet.components.pin.watermark import watermark
 from kfp_ratchet.components.shared.canonical import dumps
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.manifest import counted, list_source, short
@@ -38,7 +38,7 @@ def pin_run(
 
     Raises:
         InputError: A parameter is missing or cannot be read.
-        RatchetError: The source cannot be listed, or its newest row lies in the future.
+        RatchetError: The source cannot be listed.
     """
     _needed(store=store)
     with journal(store, pins_uri) as step:
@@ -54,8 +54,9 @@ def pin_run(
         if not asked.end and roles.time:
             main, uri = next(iter(parse_source(source).items()))
             newest = watermark(uri, manifest.tables[main], roles.time)
-            if newest is not None:
-                asked = asked.model_copy(update={"end": _not_in_the_future(newest, roles.time, uri).isoformat()})
+            # A row of the future fixes no end: validate names it, and blocks or quarantines.
+            if newest is not None and newest <= datetime.now(UTC).replace(tzinfo=None) + _AHEAD:
+                asked = asked.model_copy(update={"end": newest.isoformat()})
         ledger = Ledger(kept, model_name)
         champion = ledger.champion()
         pins = Pins(
@@ -89,14 +90,5 @@ def _a_time(as_of: str) -> str:
     try:
         exclusive_end(as_of)
     except ValueError as error:
-        raise InputError(f"as_of: {error}") from None
+        raise InputError(f"as_of: {error}", "give another one, or none for all rows") from None
     return as_of
-
-
-def _not_in_the_future(newest: datetime, column: str, uri: str) -> datetime:
-    if newest > datetime.now(UTC).replace(tzinfo=None) + _AHEAD:
-        raise RatchetError(
-            f"the newest {column!r} in {uri} is {newest.isoformat()}, which is in the future",
-            "fix the data, or set as_of to leave such rows out",
-        )
-    return newest

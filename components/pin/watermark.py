@@ -51,7 +51,10 @@ def _newest(path: Path, column: str) -> list[datetime] | None:
             continue
         if statistics is None or not statistics.has_min_max:
             return None
-        moment = _moment(statistics.max)
+        try:
+            moment = _moment(statistics.max)
+        except (OverflowError, ValueError, ArrowException):  # beyond the years that Python has
+            return None
         if moment is None:
             return None
         newest.append(moment)

@@ -15,8 +15,9 @@ from kfp_ratchet.components.shared.dataset import MAIN, Dataset, scan_table, wri
 from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.manifest import counted
+from kfp_ratchet.components.shared.names import listed, refuse_names, shortened
 from kfp_ratchet.components.shared.parameters import parse_parameter
-from kfp_ratchet.components.shared.split import moments, require_roles
+from kfp_ratchet.components.shared.split import moments, refuse_times, require_kinds, require_roles
 from kfp_ratchet.components.train.labels import unlabelled
 from kfp_ratchet.components.validate.checks import CheckResult, check_labels, judge_leakage
 from kfp_ratchet.components.validate.settings import Checks
@@ -60,7 +61,7 @@ def prepare_rows(
 
     Raises:
         InputError: A parameter cannot be read, the recipe's SQL or function is not there, or its result lacks a role's column.
-        RatchetError: The recipe failed, or its result is empty or repeats ids.
+        RatchetError: The recipe failed, or its result is empty, lacks ids or repeats them.
         BlockedError: Rows of the result lack a label, its labels are not those of the problem, or a feature tells the target.
     """
     with journal(store, rows_uri, inputs={"dataset": dataset_uri}) as step:
@@ -140,16 +141,24 @@ def _as_frame(made: object, name: str) -> pl.DataFrame:
 
 def _checked(rows: pl.DataFrame, roles: Columns, name: str) -> pl.DataFrame:
     """Rows in the order of time, then id, if they can be model rows."""
+    refuse_names(rows.columns, f"the result of {name}")
     require_roles(rows.columns, roles, f"the result of {name}")
+    require_kinds(rows, roles)
+    refuse_times(rows, f"the result of {name}")
     if rows.is_empty():
         raise RatchetError(f"{name} gives no rows", "check its joins and filters")
     if roles.id:
+        if without := rows[roles.id].null_count():
+            raise RatchetError(
+                f"{name} gives {counted(without, 'row')} without {roles.id!r}, the id", "leave them out there"
+            )
         twice = rows.filter(rows[roles.id].is_duplicated())
         if twice.height:
             example = twice[roles.id].sort(nulls_last=True)[0]
             times = rows.filter(pl.col(roles.id).eq_missing(pl.lit(example, dtype=rows.schema[roles.id]))).height
+            told = f"{counted(twice.height, 'row')} share their {roles.id!r} with another"
             raise RatchetError(
-                f"{name} repeats ids: {counted(twice.height, 'row')} share their {roles.id!r} with another, e.g. {example!r} {times} times",
+                f"{name} repeats ids: {told}, e.g. {shortened(repr(example))} {times} times",
                 "a join multiplies rows: make the joined table unique in its key, or fix columns.id",
             )
     # Joins keep no order: without an id, all columns decide among rows of one time.
@@ -178,5 +187,5 @@ def _labelled(rows: pl.DataFrame, roles: Columns, policy: Checks, name: str) -> 
 
 
 def _has(tables: Tables) -> str:
-    told = "; ".join(f"{name}({', '.join(frame.collect_schema().names())})" for name, frame in tables.items())
+    told = "; ".join(f"{name}({listed(frame.collect_schema().names())})" for name, frame in tables.items())
     return f"its tables are {told}"

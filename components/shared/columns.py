@@ -34,6 +34,12 @@ class Columns(BaseModel):
         twice = sorted({name for name in roles if roles.count(name) > 1})
         if twice:
             raise ValueError(f"column {twice[0]!r} has two roles; give each column one")
+        if judged := next((name for name in self.slices if name in (self.target, self.id)), ""):
+            raise ValueError(
+                f"slices names {judged!r}, the target or id, whose values are no groups to judge; leave it out"
+            )
+        if self.positive is not None and self.problem != "binary":
+            raise ValueError(f"positive is of binary problems, and problem is {self.problem}; leave it out")
         return self
 
     def features(self, columns: list[str]) -> list[str]:

@@ -3,9 +3,11 @@
 A source is told by its URI's scheme. Files and folders are supported; another kind of storage is another class that keeps `Source`.
 """
 
+import errno
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.credentials import refuse_credentials
 from kfp_ratchet.components.shared.dataset import MAIN
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.names import shortened
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -112,14 +115,23 @@ class Files:
         return path
 
     def _paths(self) -> list[Path]:
-        if self._root.is_file():
-            return [self._root]
-        if not self._root.exists():
-            raise InputError(f"there is no file or folder {self.uri!r}", "check `source`")
+        try:
+            if not stat.S_ISDIR(self._root.stat().st_mode):
+                return [_a_file(self._root)]
+        except (OSError, ValueError) as error:
+            absent = isinstance(error, ValueError) or error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            if absent and not _is_link(self._root):
+                raise InputError(f"there is no file or folder {shortened(self.uri)!r}", "check `source`") from None
+            raise _unreadable(self._root, error) from error
         found: list[Path] = []
+        above: dict[str, tuple[str, ...]] = {}
         for folder, inner, names in os.walk(self._root, onerror=_raise, followlinks=True):
+            here = os.path.realpath(folder)
+            if here in above.get(folder, ()):
+                raise InputError(f"{folder} is a link to a folder above it", "remove it: its files would never end")
             inner[:] = [name for name in inner if not _hidden(name)]
-            found += [Path(folder, name) for name in names if not _hidden(name)]
+            above |= dict.fromkeys((str(Path(folder, name)) for name in inner), (*above.pop(folder, ()), here))
+            found += [_a_file(Path(folder, name)) for name in names if not _hidden(name)]
         if not found:
             raise InputError(f"the folder {self.uri!r} holds no files", "check `source`, or wait for the data")
         return sorted(found, key=lambda path: path.relative_to(self._root).as_posix())
@@ -138,7 +150,7 @@ class Files:
                 if now_ns - changed_ns > _SETTLED_NS:
                     memory.keep(mark, version)
         except OSError as error:
-            raise RatchetError(f"{path} cannot be read: {error.strerror or error}", "check your rights") from error
+            raise _unreadable(path, error) from error
         return FileEntry(path=name, size=size, version=version)
 
 
@@ -189,9 +201,42 @@ def parse_source(text: str) -> dict[str, str]:
 
 def _mark(path: Path) -> tuple[str, int, int]:
     """What shows cheaply that a file is still the same, its size, and when it changed last."""
-    stat = path.stat()
-    mark = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
-    return mark, stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)
+    found = path.stat()
+    mark = f"{path.absolute()}|{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}"
+    return mark, found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _a_file(path: Path) -> Path:
+    """The path, if a file with bytes lies there.
+
+    Raises:
+        InputError: It is a broken link, or a pipe, socket or device, which would be waited for; or no text is its name.
+    """
+    try:
+        kind = path.stat().st_mode
+        str(path).encode()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except UnicodeEncodeError:
+        raise InputError(f"the name of the file {os.fsencode(path)!r} is not UTF-8", "rename it") from None
+    if not stat.S_ISREG(kind):
+        raise InputError(f"{path} is neither a file nor a folder", "remove it, or check `source`")
+    return path
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> RatchetError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ELOOP, errno.ENOENT) and _is_link(path):
+        return InputError(f"{path} is a link that leads nowhere", "remove it, or restore what it should lead to")
+    remedy = "start a new run, which lists anew" if number == errno.ENOENT else "give yourself the right to read it"
+    return RatchetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", remedy)
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):  # no name of a file
+        return False
 
 
 def _hidden(name: str) -> bool:
@@ -199,4 +244,6 @@ def _hidden(name: str) -> bool:
 
 
 def _raise(error: OSError) -> None:
-    raise RatchetError(f"{error.filename} cannot be listed: {error.strerror}", "check your rights") from error
+    raise RatchetError(
+        f"{error.filename} cannot be listed: {error.strerror}", "give yourself the right to read it"
+    ) from error

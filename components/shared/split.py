@@ -118,7 +118,7 @@ def require_roles(present: Sequence[str], columns: Columns, where: str = "the mo
 
 
 def require_kinds(rows: pl.DataFrame, columns: Columns) -> None:
-    """Check that columns with a role hold single values, and weights numbers.
+    """Check that columns with a role hold values that can be told as text, and weights numbers.
 
     Raises:
         InputError: One does not; the message names role, column and type.
@@ -127,7 +127,7 @@ def require_kinds(rows: pl.DataFrame, columns: Columns) -> None:
     for role, name in roles:
         if name in rows.columns and not is_plain(rows.schema[name]):
             raise InputError(
-                f"columns.{role} {name!r} holds {rows.schema[name]}, not single values", "take it apart in prepare"
+                f"columns.{role} {name!r} holds {rows.schema[name]}, which has no text", "convert it in prepare"
             )
     weight = rows.schema.get(columns.weight, pl.Float64())
     if not (weight.is_numeric() or weight == pl.Boolean):
@@ -135,8 +135,8 @@ def require_kinds(rows: pl.DataFrame, columns: Columns) -> None:
 
 
 def is_plain(dtype: pl.DataType) -> bool:
-    """Whether values are single ones that can be told as text."""
-    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+    """Whether values can be told as text, as names of classes and slices are."""
+    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration))
 
 
 def split(rows: pl.DataFrame, columns: Columns, window: Window) -> Split:

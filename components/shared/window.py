@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-_LENGTH = r"^[1-9][0-9]*[hdw]$"
+# Four digits: longer ones would reach beyond the years that a time can have.
+_LENGTH = r"^[1-9][0-9]{0,3}[hdw]$"
 
 
 class Window(BaseModel):
@@ -16,10 +17,12 @@ class Window(BaseModel):
     train: str = Field(
         default="all",
         pattern=rf"^all$|{_LENGTH}",
-        description="How far back training rows go: all, or a length such as 90d, 12w or 36h.",
+        description="How far back training rows go: all, or a length of up to four digits such as 90d, 12w or 36h.",
     )
     evaluate: str = Field(
-        default="14d", pattern=_LENGTH, description="Length of the evaluation window at the end of the data."
+        default="14d",
+        pattern=_LENGTH,
+        description="Length, of up to four digits, of the evaluation window at the end of the data.",
     )
     share: float = Field(
         default=0.2,
@@ -45,7 +48,7 @@ def exclusive_end(text: str) -> datetime:
     """The first moment, naive UTC, that is outside a window ending at an ISO month, date or time; a month or date counts whole.
 
     Raises:
-        ValueError: `text` is none of them.
+        ValueError: `text` is none of them, or lies at the end of the calendar.
     """
     try:
         # Python reads more forms (20130630, 2013-W26), whose length in days their text does not tell.
@@ -57,8 +60,11 @@ def exclusive_end(text: str) -> datetime:
         raise ValueError(
             f"{text!r} is not an ISO month, date or time; write e.g. 2013-06, 2013-06-30 or 2013-06-30T12:00:00"
         ) from None
-    if not form[1]:
-        return (moment + timedelta(days=31)).replace(day=1)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment + (timedelta(microseconds=1) if form[2] else timedelta(days=1))
+    try:
+        if not form[1]:
+            return (moment + timedelta(days=31)).replace(day=1)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        return moment + (timedelta(microseconds=1) if form[2] else timedelta(days=1))
+    except OverflowError:
+        raise ValueError(f"{text!r} is too far from today") from None

@@ -45,10 +45,10 @@ def test_the_smallest_file_gives_exactly_the_pipelines_parameters(write):
 
 
 def test_only_what_the_file_sets_travels_so_that_defaults_stay_the_packages(write):
-    parameters = load(write(SMALLEST + "window:\n  train: 90d\npolicy:\n")).parameters()
+    parameters = load(write(SMALLEST + "  time: at\nwindow:\n  train: 90d\npolicy:\n")).parameters()
     assert parameters["window"] == '{"train":"90d"}'
     assert parameters["policy"] == "{}"
-    assert parameters["columns"] == '{"target":"late"}'
+    assert parameters["columns"] == '{"target":"late","time":"at"}'
 
 
 def test_parameters_hold_no_path_of_this_machine(write, tmp_path):
@@ -87,7 +87,7 @@ def test_sql_in_the_file_itself_is_taken_as_it_is(write):
 def test_on_and_no_are_keys_and_dates_are_text(write):
     path = write(
         SMALLEST
-        + "notifications:\n  on: [rejected]\nwindow:\n  end: 2013-06-30\nparameters: {lr: 1e-3, layers: 010, no: no}\n"
+        + "  time: at\nnotifications:\n  on: [rejected]\nwindow:\n  end: 2013-06-30\nparameters: {lr: 1e-3, layers: 010, no: no}\n"
     )
     config = load(path)
     assert config.notifications.on == ("rejected",)
@@ -238,7 +238,7 @@ def test_what_json_writes_yaml_reads_back(tmp_path_factory, value):
         ({"policy": "[1]"}, "policy: must be a mapping"),
         ({"columns": "{}"}, "columns: target is missing"),
         ({"columns": '{"target": "y", "problm": "binary"}'}, "columns.problm: unknown key, did you mean 'problem'?"),
-        ({"window": '{"evaluate": "14 days"}'}, "window.evaluate: '14 days' does not fit; length of .* e.g. 14d"),
+        ({"window": '{"evaluate": "14 days"}'}, "window.evaluate: '14 days' does not fit; length, of .* e.g. 14d"),
         ({"checks": '{"rows_ratio": [2.0]}'}, r"checks.rows_ratio\[1\]: is missing; least and most"),
         ({"search_space": '{"lr": {"type": "floot"}}'}, "search_space.lr: type is 'floot'"),
         (

@@ -125,11 +125,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, table):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("x,y\n1,caf\xe9\n2,b\n".encode("latin-1"), r"odd\.csv cannot be read: invalid utf-8.*write it in UTF-8"),
+        (
+            "x,y\n1,caf\xe9\n2,b\n".encode("latin-1"),
+            r"odd\.csv cannot be read in line 2: invalid utf-8.*write it in UTF-8",
+        ),
         (b"x;y\n1;2\n2;3\n", r"odd\.csv is separated by ';'; write it comma-separated"),
         (b"x;y\n1,5;2\n2;3\n", r"odd\.csv is separated by ';'; write it comma-separated"),
         (b"x\ty\n1\t2\n", r"odd\.csv is separated by '\\t'"),
-        (b"x,y\n1,2\n2,3,4\n", r"odd\.csv cannot be read: .*comma-separated .* as many values in each line"),
+        (b"x,y\n1,2\n2,3,4\n", r"odd\.csv cannot be read in line 3: .*comma-separated .* as many values in each line"),
         (b"", r"odd\.csv is empty"),
         (b"x,y\n", r"odd\.csv has no rows"),
     ],
@@ -210,3 +213,19 @@ def test_a_folder_of_files_is_one_table(tmp_path):
 )
 def test_the_evaluation_window_never_takes_most_of_the_data(days, expected):
     assert evaluation_length(timedelta(days=days)) == expected
+
+
+def test_a_date_column_without_a_date_is_no_time(tmp_path, table):
+    data = table("t.parquet", **numbers(), day=pl.Series([None] * 300, dtype=pl.Date))
+    assert load(init(data, "y", folder=tmp_path).config).columns.time == ""
+
+
+def test_a_date_beyond_the_calendar_is_told(tmp_path, table):
+    data = table("t.parquet", **numbers(), day=pl.Series([2**31 - 1] * 300, dtype=pl.Int32).cast(pl.Date))
+    with pytest.raises(InputError, match=r"column 'day' of .*t\.parquet holds a time outside the years 1 to 9999"):
+        init(data, "y", folder=tmp_path)
+
+
+def test_a_target_of_lists_is_told(tmp_path, table):
+    with pytest.raises(InputError, match=r"target 'y' holds List\(Int64\)"):
+        init(table("t.parquet", x=[1, 2], y=[[1], [1]]), "y", folder=tmp_path)

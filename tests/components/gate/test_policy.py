@@ -19,7 +19,7 @@ from kfp_ratchet.components.shared.errors import InputError
         ('{"margin": -0.1}', ["margin", "greater than or equal to 0"]),
         ('{"confidence": 0.4}', ["confidence"]),
         ('{"max_latency_ms": 0}', ["max_latency_ms"]),
-        ('{"margin": NaN}', ["margin", "finite"]),
+        ('{"margin": NaN}', ["policy", "NaN", "finite"]),
         ("margin: 1", ["policy", "JSON"]),
         ("[1]", ["policy"]),
     ],

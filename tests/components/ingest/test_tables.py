@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kfp_ratchet.components.ingest.tables import _within, ingest_source
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, read_main, scan_table
-from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import read_run
 from kfp_ratchet.components.shared.manifest import list_source
 from kfp_ratchet.components.shared.split import split
@@ -117,7 +117,7 @@ def test_a_value_that_is_not_of_its_type_is_shown_with_file_and_column(ingest, d
     for name, text in (("a", good), ("b", value)):
         line = f"v\n{text}\n" if suffix == "csv" else json.dumps({"v": text}) + "\n"
         (data / f"{name}.{suffix}").write_text(line)
-    with pytest.raises(InputError, match=rf"column 'v' of .*b\.{suffix} holds '{value}', which is not {dtype}"):
+    with pytest.raises(BlockedError, match=rf"column 'v' of .*b\.{suffix} holds '{value}', which is not {dtype}"):
         ingest(schema=schema(v=dtype))
 
 
@@ -149,9 +149,15 @@ def test_files_of_one_table_must_have_the_same_columns(ingest, data):
     pl.DataFrame({"m": [2], "n": [1]}).write_parquet(data / "b.parquet")
     assert ingest().rows() == [(1, 1), (1, 2)]
     pl.DataFrame({"n": [1], "k": [2]}).write_parquet(data / "c.parquet")
-    with pytest.raises(
-        RatchetError, match=r"c\.parquet has other columns than .*a\.parquet: it lacks 'm' and adds 'k'"
-    ):
+    with pytest.raises(BlockedError, match=r"c\.parquet lacks column 'm' and adds column 'k', unlike .*a\.parquet"):
+        ingest()
+
+
+def test_the_odd_file_is_named_even_when_it_comes_first(ingest, data):
+    pl.DataFrame({"n": [1]}).write_parquet(data / "a.parquet")
+    for name in ("b", "c"):
+        pl.DataFrame({"n": [1], "m": [1]}).write_parquet(data / f"{name}.parquet")
+    with pytest.raises(BlockedError, match=r"a\.parquet lacks column 'm', unlike .*b\.parquet"):
         ingest()
 
 
@@ -161,7 +167,7 @@ def test_types_widen_without_loss_or_not_at_all(ingest, data):
     pl.DataFrame({"n": [None]}).write_parquet(data / "c.parquet")
     assert ingest()["n"].to_list() == [1, 2**40, None]
     pl.DataFrame({"n": [0.5]}).write_parquet(data / "d.parquet")
-    with pytest.raises(InputError, match=r"column 'n' is Float64 in .*d\.parquet"):
+    with pytest.raises(BlockedError, match=r"column 'n' is Float64 in .*d\.parquet"):
         ingest()
 
 
@@ -169,8 +175,8 @@ def test_types_widen_without_loss_or_not_at_all(ingest, data):
     ("name", "content", "told"),
     [
         ("b.csv", b"", "is empty"),
-        ("b.csv", b"n\n1,2\n", "cannot be read: .*a line holds more values than the header names"),
-        ("b.csv", b"n\n\xff\xfe\n", "cannot be read: .*save it as UTF-8"),
+        ("b.csv", b"n\n1,2\n", "cannot be read in line 2: .*a line holds more values than the header names"),
+        ("b.csv", b"n\n\xff\xfe\n", "cannot be read in line 2: .*save it as UTF-8"),
         ("b.csv", b"M\xfcnchen\n1\n", "not UTF-8 text; save it as UTF-8"),
         ("b.csv.gz", b"\x1f\x8b\x08\x00", "cannot be read"),
         ("b.xlsx", b"PK", "not a supported file"),
@@ -249,7 +255,7 @@ def test_rows_outside_the_window_are_left_out_and_rows_without_a_time_are_not(in
     rows = ingest(columns='{"time": "at"}', window='{"end": "2013-06-30", "evaluate": "14d", "train": "30d"}')
     assert rows["at"].to_list() == ["2013-06-01", "2013-06-30T23:59:59", None, "?"]
     assert read_run(Store(str(tmp_path / "store")), "run-1")["ingest"].details["left_out"] == 2
-    with pytest.raises(InputError, match="has no rows in the window"):
+    with pytest.raises(InputError, match="none of 1 row of table 'rows' is in the window, which ends at 2013-06-30"):
         (data / "a.csv").write_text("at\n2014-01-01\n")
         ingest(columns='{"time": "at"}', window='{"end": "2013-06-30"}')
 
