@@ -63,7 +63,7 @@ def check_labels(rows: pl.DataFrame | pl.LazyFrame, columns: Columns) -> CheckRe
     rows, target, what = rows.lazy(), pl.col(columns.target), f"target column {columns.target!r} holds"
     dtype = rows.collect_schema()[columns.target]
     if not is_plain(dtype):
-        return CheckResult("labels", "fail", f"{what} {dtype}, not single values; take it apart in prepare")
+        return CheckResult("labels", "fail", f"{what} {dtype}, which has no text; convert it in prepare")
     if columns.problem == "regression":
         strange = rows.filter(target.cast(pl.Float64, strict=False).is_null()).select(target).head(1).collect()
         if strange.height:
