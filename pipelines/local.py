@@ -1,6 +1,7 @@
 """Run a compiled pipeline on this machine with `kfp.local`; started by `ratchet run` as a process of its own."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -44,6 +45,7 @@ def execute(request: Request, folder: Path) -> None:
     )
     package = folder / "pipeline.yaml"
     package.write_text(text)
+    _name_python3(folder)
     local.init(
         local.SubprocessRunner(use_venv=False),
         pipeline_root=request.pipeline_root,
@@ -51,6 +53,20 @@ def execute(request: Request, folder: Path) -> None:
         cache_root=request.cache_root or None,
     )
     components.load_component_from_file(str(package))(**request.arguments)
+
+
+def _name_python3(folder: Path) -> None:
+    """Let this interpreter be found as `python3`.
+
+    KFP replaces "python3" by `sys.executable` in the whole command of a step: without quotes in what the shell reads, and also in the paths
+    that it hands over. So a space in the interpreter's path, or "python3" in the project's, would make another command of it.
+    """
+    script = folder / "bin" / "python3"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    os.environ["PATH"] = os.pathsep.join([str(script.parent), os.environ.get("PATH", os.defpath)])
+    sys.executable = "python3"
 
 
 def end_with_parent() -> None:

@@ -5,6 +5,7 @@ read from the run journal.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -255,6 +256,8 @@ def _process(request: Request, folder: Path, project: Path) -> Iterator[subproce
         finally:
             if process.poll() is None:
                 _end(process)
+            if process.stdin:
+                process.stdin.close()
             # What a step left behind on purpose: a session of its own is in no group of ours.
             end(members(folder))
 
@@ -282,5 +285,6 @@ def _run_id(folder: Path) -> str:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

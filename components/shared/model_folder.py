@@ -29,6 +29,7 @@ _FILES = {
     "requirements.txt",
     "input_example.json",
     "serving_input_example.json",
+    "registered_model_meta",  # MLflow leaves it where it loads `models:/NAME/VERSION` from.
 }
 _FLAVOR: dict[str, tuple[Any, ...]] = {
     "loader_module": ("mlflow.pyfunc.loaders.code_model", "mlflow.pyfunc.model"),

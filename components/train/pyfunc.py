@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         """Load card and workload from the model folder around the artifact."""
         folder = Path(context.artifacts["workload"]).parents[len(WORKLOAD.parts) - 1]
+        # MLflow has just imported the folder's script, and Python left its bytecode beside it.
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         self.card, self.workload = Card.read(folder), load_model(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:

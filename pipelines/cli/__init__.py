@@ -4,6 +4,7 @@ Only what is cheap is imported before a command runs, so that help and usage err
 """
 
 import json
+import os
 import signal
 import sys
 import traceback
@@ -68,6 +69,12 @@ def main() -> None:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
         code = _tell(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What could not be written is given up: Python would try again at its end, and exit with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or _tell(error)
     sys.exit(code)
 
 

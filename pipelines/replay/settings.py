@@ -42,6 +42,8 @@ def spelled_out(periods: Any) -> Any:
         raise ValueError(f"{periods!r} is no range of months such as 2025-01..2025-12, and no list of months or dates")
     first, last = (date(int(year), int(month), 1) for year, month in (match.group(1, 2), match.group(3, 4)))
     count = (last.year - first.year) * 12 + last.month - first.month + 1
+    if count < 1:
+        raise ValueError(f"{periods!r} ends before it begins")
     months = (first.year * 12 + first.month - 1 + index for index in range(min(count, _MOST_PERIODS + 1)))
     return tuple(f"{month // 12:04}-{month % 12 + 1:02}" for month in months)
 

@@ -11,8 +11,9 @@ import pytest
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
 from kfp_ratchet.components.evaluate.probing import as_json
+from kfp_ratchet.components.shared import registry
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.model import Card
+from kfp_ratchet.components.shared.model import Card, model_digest
 from kfp_ratchet.components.train.pyfunc import polars_rows, save_pyfunc
 from kfp_ratchet.components.train.tabular import Tabular
 from kfp_ratchet.testing.rules import RecordingContext
@@ -51,6 +52,22 @@ def test_the_served_model_gives_the_scores_of_the_workload(problem, tmp_path):
     else:
         assert isinstance(scores, list) and isinstance(scores[0], float)
     np.testing.assert_allclose(np.asarray(scores), model.predict(table.fresh), rtol=1e-6)
+
+
+def test_a_model_that_was_loaded_with_mlflow_is_still_ours(tmp_path):
+    """MLflow leaves bytecode and a note of the version in a registry that lies on this machine."""
+    saved("binary", tmp_path)
+    uri, digest = f"sqlite:///{tmp_path}/mlflow.db", model_digest(tmp_path / "model")
+    version = registry.register(uri, "delays", tmp_path / "model", digest, {}, {}, {}, "run")
+    mlflow.set_registry_uri(uri)
+    mlflow.set_tracking_uri(uri)
+    try:
+        for _ in range(2):
+            mlflow.pyfunc.load_model(f"models:/delays/{version}")
+    finally:
+        mlflow.set_registry_uri("")
+        mlflow.set_tracking_uri("")
+    assert model_digest(registry.fetch(uri, "delays", version, digest, tmp_path / "fetched")) == digest
 
 
 def test_rows_as_a_server_parses_them_from_json_score_the_same(tmp_path):

@@ -23,7 +23,7 @@ def ratchet(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "my own täble"
+    folder = tmp_path / "my own python3 täble"
     folder.mkdir()
     yield folder
     ratchet(folder, "stop")
