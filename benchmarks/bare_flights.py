@@ -34,6 +34,11 @@ from kfp_ratchet.components.validate.schema import parse_schemas
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "flights"
 TRIALS, SEED, RESAMPLES, REPEATS, SAMPLE = 10, 7, 2000, 5, 2000
+SERVER = """
+import sys, uvicorn
+from mlflow.pyfunc import load_model, scoring_server
+uvicorn.run(scoring_server.init(load_model(sys.argv[1])), fd=int(sys.argv[2]))
+"""
 COLUMNS = Columns(target="late", problem="binary", id="flight_id", time="time_hour", slices=("origin",))
 
 
@@ -147,7 +152,7 @@ def serve_and_ask(folder: str, questions: pd.DataFrame) -> list[float]:
     """Start MLflow's scoring app, ask it, stop it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        command = [sys.executable, "-m", "kfp_ratchet.components.deploy.server", folder, str(listening.fileno())]
+        command = [sys.executable, "-c", SERVER, folder, str(listening.fileno())]
         server = subprocess.Popen(
             command,
             pass_fds=[listening.fileno()],

@@ -1,6 +1,6 @@
 """What the pipeline costs: `ratchet run` on the flights up to June against one bare process, and a re-run against a first run.
 
-    python benchmarks/pipeline_overhead.py
+    python benchmarks/pipeline_overhead.py [REPETITIONS]
 
 `bare_flights.py` is the bare process. Both start from nothing: no cache, no MLflow database. Seconds of the processor count children that
 have ended; the pipeline's model server goes on, so it is stopped with its time read first.
@@ -23,7 +23,8 @@ from kfp_ratchet.components.deploy.live import live, stop
 from kfp_ratchet.pipelines.project import Project
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "flights"
-MONTH, REPETITIONS = "2013-06", 3
+MONTH = "2013-06"
+REPETITIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, float]:
