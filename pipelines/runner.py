@@ -76,7 +76,7 @@ class RunInterruptedError(RatchetError):
     exit_code = INTERRUPTED
 
     def __init__(self, finished: Finished) -> None:
-        super().__init__(finished.view.reason, finished.view.remedy)
+        super().__init__(f"interrupted: {finished.view.reason}", finished.view.remedy)
         self.finished = finished
 
 
