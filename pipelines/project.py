@@ -1,5 +1,6 @@
 """A project on this machine: its `ratchet.yaml`, with the places it names as seen from anywhere."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -63,6 +64,18 @@ class Project:
     def serving(self) -> Serving:
         """Serving settings with an absolute folder."""
         return self.config.serving.model_copy(update={"folder": self.within(self.config.serving.folder)})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of a process that works in the project: the folder's own modules are in reach."""
+        path = os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {
+            **os.environ,
+            "PYTHONPATH": path,
+            # The user's code reads and writes text as UTF-8, whatever the locale.
+            "PYTHONUTF8": "1",
+            "GIT_PYTHON_REFRESH": "quiet",
+        }
 
     def within(self, uri: str) -> str:
         """A relative path made absolute; URIs stay as they are."""

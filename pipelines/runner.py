@@ -5,7 +5,6 @@ read from the run journal.
 """
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from kfp_ratchet.components.notify.run_view import INTERRUPTED, NOTIFY, STEPS, R
 from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Record, read_run
+from kfp_ratchet.components.shared.log import last_line
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.config_parameters import check_parameters
 from kfp_ratchet.pipelines.local import Request
@@ -128,7 +128,7 @@ def run(
         raise RunInterruptedError(finished) from ending
     if not (run_id := _run_id(folder)):
         log_path = folder / "log.txt"
-        told = _last_line(log_path) or "it printed nothing"
+        told = last_line(log_path.read_text(errors="replace")) or "it printed nothing"
         raise RatchetError(f"the run ended before its first step: {told}", full_disk(folder) or f"see {log_path}")
     view = RunView.read(project.store, run_id, project.config.name)
     return Finished(view.model_copy(update={"hint": full_disk(folder)}), project, folder, project.store)
@@ -162,7 +162,7 @@ def _follow(
 ) -> None:
     """Run to the end, telling what happens."""
     with (
-        _process(request, folder, project.folder) as process,
+        _process(request, folder, project) as process,
         (folder / "log.txt").open(encoding="utf-8", errors="replace") as log,
     ):
         watchdog = Watchdog(project.store, folder, process.pid, project.config.step_timeout)
@@ -220,7 +220,7 @@ def _request(project: Project, parameters: dict[str, Any], package: str, cache: 
 
 
 @contextmanager
-def _process(request: Request, folder: Path, project: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(request: Request, folder: Path, project: Project) -> Iterator[subprocess.Popen[bytes]]:
     try:
         Path(request.pipeline_root).mkdir(parents=True)
         (folder / "request.json").write_text(request.model_dump_json(indent=1))
@@ -229,19 +229,14 @@ def _process(request: Request, folder: Path, project: Path) -> Iterator[subproce
         raise InputError(
             f"{folder} cannot be written: {error}", "free space or give yourself the right to write there"
         ) from error
-    path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
     # KFP leaves a folder behind for each step. Not within the run's own: a Unix socket's path has at most 107 bytes.
     with log, TemporaryDirectory(prefix="ratchet-", ignore_cleanup_errors=True) as temporary:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "kfp_ratchet.pipelines.local", str(folder)],
-            cwd=project,
+            cwd=project.folder,
             env={
-                **os.environ,
-                "PYTHONPATH": path,
+                **project.environment,
                 "PYTHONUNBUFFERED": "1",
-                # Steps and the user's code read and write text as UTF-8, whatever the locale.
-                "PYTHONUTF8": "1",
-                "GIT_PYTHON_REFRESH": "quiet",
                 "TMPDIR": temporary,
                 MARK: str(folder),
             },
@@ -282,9 +277,3 @@ def _signal(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
 
 def _run_id(folder: Path) -> str:
     return next((path.name for path in (folder / "artifacts").glob("*") if path.is_dir()), "")
-
-
-def _last_line(log: Path) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""

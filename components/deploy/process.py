@@ -15,6 +15,7 @@ import psutil
 
 from kfp_ratchet.components.deploy.probe import get_json
 from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.log import last_line
 
 HOST = "127.0.0.1"
 _MODULE = "kfp_ratchet.components.deploy.server"
@@ -83,10 +84,10 @@ def wait_ready(server: Server, log: Path, seconds: float) -> float:
         if answers(server):
             return round(waited, 1)
         if find(server.pid, server.started) is None:
-            raise RatchetError(f"the model server ended before it answered: {_last_line(log)}", f"see its log {log}")
+            raise RatchetError(f"the model server ended before it answered: {_said(log)}", f"see its log {log}")
         if waited > seconds:
             raise RatchetError(
-                f"the model server did not answer within {seconds} s; the last it said: {_last_line(log)}",
+                f"the model server did not answer within {seconds} s; the last it said: {_said(log)}",
                 f"see its log {log}, and raise serving.startup_seconds if the model needs longer to load",
             )
         time.sleep(_POLL_SECONDS)
@@ -180,8 +181,5 @@ def _bound(port: int) -> socket.socket:
     return made
 
 
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    # At its end Python may still warn of what was left open.
-    told = [line for line in lines if "Warning:" not in line] or lines
-    return told[-1][:_LOG_CHARACTERS] if told else "nothing"
+def _said(log: Path) -> str:
+    return last_line(log.read_text(errors="replace"))[:_LOG_CHARACTERS] or "nothing"

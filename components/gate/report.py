@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from kfp_ratchet.components.gate import figures
 from kfp_ratchet.components.gate.wording import WORD, count
 from kfp_ratchet.components.shared.charts import chosen, number, short_name
 from kfp_ratchet.components.shared.decision import Decision
-from kfp_ratchet.components.shared.page import page
+from kfp_ratchet.components.shared.page import page, templates
 
 _AFTER = {
     "promote": "The candidate goes on to deployment.",
@@ -24,10 +23,8 @@ def render(decision: Decision) -> str:
     general = [check for check in decision.checks if not figures.is_slice(check)]
     slices = figures.worst_slices(decision.checks)
     charts = [figures.gain(decision), figures.comparison(decision), figures.slices(slices)]
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "counted": count, "chosen": chosen, "short_name": short_name}
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
-    body = template.render(
+    environment = templates(Path(__file__).parent, number=number, counted=count, chosen=chosen, short_name=short_name)
+    body = environment.get_template("report.html.j2").render(
         decision=decision,
         checks=[*general, *slices],
         slices=len(slices),

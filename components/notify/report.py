@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment
 from markupsafe import Markup
 
 from kfp_ratchet.components.gate import figures as gate_figures
@@ -16,7 +16,7 @@ from kfp_ratchet.components.notify.lineage import lineage
 from kfp_ratchet.components.notify.run_view import RunView
 from kfp_ratchet.components.notify.timings import Timings
 from kfp_ratchet.components.shared.charts import chosen, number, short_name
-from kfp_ratchet.components.shared.page import page
+from kfp_ratchet.components.shared.page import page, templates
 
 # Bounds that keep the page below 2 MB whatever the steps found.
 _MOST_TRIALS = 40
@@ -178,23 +178,20 @@ def _after(run: RunView) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    return templates(
+        Path(__file__).parent,
+        number=number,
+        counted=count,
+        chosen=chosen,
+        check_name=gate_figures.check_name,
+        short_name=short_name,
+        duration=wording.duration,
+        state=wording.state,
+        memory=wording.memory,
+        percent=wording.percent,
+        setting=wording.setting,
+        shortened=wording.shortened,
+        cell=wording.cell,
+        ending=wording.ending,
+        column_names=wording.column_names,
     )
-    environment.filters |= {
-        "number": number,
-        "counted": count,
-        "chosen": chosen,
-        "check_name": gate_figures.check_name,
-        "short_name": short_name,
-        "duration": wording.duration,
-        "state": wording.state,
-        "memory": wording.memory,
-        "percent": wording.percent,
-        "setting": wording.setting,
-        "shortened": wording.shortened,
-        "cell": wording.cell,
-        "ending": wording.ending,
-        "column_names": wording.column_names,
-    }
-    return environment

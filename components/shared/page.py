@@ -14,9 +14,14 @@ Light and dark, from 320 px to paper, in the reader's own fonts. Classes that a 
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # Bidirectional overrides reorder what stands around them, control characters are no HTML, half surrogates no UTF-8: a name can hold all.
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
@@ -40,6 +45,16 @@ def page(title: str, body: str, style: str = "") -> str:
         f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", whole)
+
+
+def templates(folder: Path, **filters: Callable[..., Any]) -> "Environment":
+    """The Jinja templates of a folder, for pages: what is foreign is escaped."""
+    # Here, and not above: a page without a template needs no Jinja.
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= filters
+    return environment
 
 
 @cache

@@ -1,12 +1,13 @@
 """The validation report, to look at."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import StrictUndefined
 
 from kfp_ratchet.components.shared.charts import short_name
-from kfp_ratchet.components.shared.page import page
+from kfp_ratchet.components.shared.page import page, templates
 
 _MOST_COLUMNS, _MOST_FAILURES, _MOST_EXAMPLES = 24, 100, 20
 
@@ -19,14 +20,8 @@ def render(details: Mapping[str, Any], blocked: str, line: str) -> str:
         blocked: Why the data may not pass, "" when it may.
         line: What was accepted, in one line.
     """
-    environment = Environment(
-        loader=PackageLoader("kfp_ratchet.components.validate", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["short_name"] = short_name
+    environment = templates(Path(__file__).parent, short_name=short_name)
+    environment.undefined = StrictUndefined
     body = environment.get_template("report.html.j2").render(
         **details,
         blocked=blocked,

@@ -47,7 +47,7 @@ def replay(
     """
     from kfp_ratchet.pipelines import runner
     from kfp_ratchet.pipelines.cli.live import Board
-    from kfp_ratchet.pipelines.cli.run import _parameters
+    from kfp_ratchet.pipelines.cli.run import parameters_of
     from kfp_ratchet.pipelines.cli.serving import shown
     from kfp_ratchet.pipelines.replay.replaying import opened
 
@@ -56,7 +56,7 @@ def replay(
     def aside(line: str) -> None:
         console.tell((line, "dim"))
 
-    with opened(project, periods, until, fresh, _parameters(parameter or []), aside) as replaying:
+    with opened(project, periods, until, fresh, parameters_of(parameter or []), aside) as replaying:
         for retrain in replaying.retrains:
             _tell(console, retrain, " (already replayed)")
         for number, period in replaying.missing():

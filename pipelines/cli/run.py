@@ -61,7 +61,7 @@ def run(
             f"there is no pipeline {pipeline!r}", f"name one of {', '.join(PIPELINES)} or the path of a compiled YAML"
         )
     project = Project.open(config)
-    given = _parameters(parameter or [])
+    given = parameters_of(parameter or [])
     console = Terminal(quiet=as_json)
     try:
         with Board(console, runner.steps(project, package)) as board:
@@ -82,7 +82,7 @@ def run(
     raise typer.Exit(finished.view.exit_code)
 
 
-def _parameters(pairs: list[str]) -> dict[str, Any]:
+def parameters_of(pairs: list[str]) -> dict[str, Any]:
     """`NAME=VALUE` pairs as pipeline parameters of the right type.
 
     Raises:

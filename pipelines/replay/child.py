@@ -1,6 +1,5 @@
 """Run a module of this package where a project's steps run: in its folder, with its own modules in reach."""
 
-import os
 import subprocess
 import sys
 
@@ -13,13 +12,12 @@ def call(project: Project, module: str, *arguments: str) -> subprocess.Completed
     Returns:
         Its exit status, and what it printed.
     """
-    path = os.pathsep.join([str(project.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", module, *arguments],
         cwd=project.folder,
-        env={**os.environ, "PYTHONPATH": path, "GIT_PYTHON_REFRESH": "quiet"},
+        env=project.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
     )

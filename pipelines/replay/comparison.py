@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from kfp_ratchet.components.shared.canonical import digest, dumps
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.log import last_line
 from kfp_ratchet.pipelines.project import Project
 from kfp_ratchet.pipelines.replay.child import call
 from kfp_ratchet.pipelines.replay.naive import Choice
@@ -66,7 +67,7 @@ def compare(project: Project, retrains: Sequence[Retrain], choices: Sequence[Cho
             file.flush()
             done = call(project, __name__, file.name)
         if done.returncode:
-            told = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it printed nothing")
+            told = last_line(done.stderr) or "it printed nothing"
             raise RatchetError(f"the naive rule's model could not be scored: {told}", "run the same command again")
     return {period: Decision.read(project.folder / question.answer) for period, question in asked.items()}
 

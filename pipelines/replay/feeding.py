@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
+from kfp_ratchet.components.shared.log import last_line
 from kfp_ratchet.pipelines.project import Project
 from kfp_ratchet.pipelines.replay.child import call
 
@@ -28,8 +29,7 @@ def feed(project: Project, name: str, period: str) -> None:
     done = call(project, __name__, name, period)
     log.write_text(done.stdout + done.stderr)
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        told = lines[-1] if lines else f"it ended with status {done.returncode}"
+        told = last_line(done.stderr) or f"it ended with status {done.returncode}"
         kind, failed = (
             (InputError, "cannot be imported") if done.returncode == 2 else (RatchetError, f"failed at {period}")
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment
 from markupsafe import Markup
 
 from kfp_ratchet.components.gate.wording import count, spread
@@ -15,7 +15,7 @@ from kfp_ratchet.components.notify.notifications import Outcome
 from kfp_ratchet.components.notify.wording import shortened
 from kfp_ratchet.components.shared.charts import Row, intervals, number
 from kfp_ratchet.components.shared.decision import Decision, Interval
-from kfp_ratchet.components.shared.page import page
+from kfp_ratchet.components.shared.page import page, templates
 from kfp_ratchet.pipelines.replay import figures
 from kfp_ratchet.pipelines.replay.naive import Choice
 from kfp_ratchet.pipelines.replay.story import Retrain
@@ -191,16 +191,13 @@ def _direction(gain: Interval) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    return templates(
+        Path(__file__).parent,
+        counted=count,
+        number=number,
+        spread=spread,
+        shortened=shortened,
+        short=figures.short,
+        direction=_direction,
+        digest=lambda text: str(text or "").partition(":")[2][:16],
     )
-    environment.filters |= {
-        "counted": count,
-        "number": number,
-        "spread": spread,
-        "shortened": shortened,
-        "short": figures.short,
-        "direction": _direction,
-        "digest": lambda text: str(text or "").partition(":")[2][:16],
-    }
-    return environment
