@@ -6,7 +6,20 @@
 from importlib import import_module
 from typing import Any
 
-NAMES = ("pin", "ingest", "validate", "prepare", "tune", "train", "evaluate", "gate", "register", "deploy", "notify")
+NAMES = (
+    "pin",
+    "ingest",
+    "validate",
+    "prepare",
+    "tune",
+    "train",
+    "evaluate",
+    "gate",
+    "register",
+    "deploy",
+    "approve",
+    "notify",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import compiler
 
+from kfp_ratchet.pipelines import approve
 from kfp_ratchet.pipelines.config import load
 from kfp_ratchet.pipelines.continuous_training import DEFAULTS, build
 
@@ -20,16 +21,25 @@ def continuous_training_yaml(defaults: Mapping[str, Any] = DEFAULTS, recipe: str
         model: Name of the model the pipeline is for; part of the pipeline's name.
     """
     name = "-".join(["continuous-training", *([model] if model else [])])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(build(defaults, recipe, name), str(path))
-        return path.read_text()
+    return _text(build(defaults, recipe, name))
+
+
+def approve_yaml() -> str:
+    """The compiled `approve`; one for all models."""
+    return _text(approve.build())
 
 
 def compiled(configs: Iterable[Path] = ()) -> dict[str, str]:
-    """Text by file stem: the generic pipeline, and one for each `ratchet.yaml` with that file's values as defaults."""
-    texts = {"continuous_training": continuous_training_yaml()}
+    """Text by file stem: the generic pipelines, and one for each `ratchet.yaml` with that file's values as defaults."""
+    texts = {"continuous_training": continuous_training_yaml(), "approve": approve_yaml()}
     for path in configs:
         config = load(path)
         texts[config.name] = continuous_training_yaml(config.parameters(), config.recipe(), config.name)
     return texts
+
+
+def _text(pipeline: Any) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text()

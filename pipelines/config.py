@@ -40,6 +40,10 @@ SECTIONS = ("columns", "window", "checks", "parameters", "search_space", "policy
 _TEXTS = ("source", "model_name", "store", "tracking_uri", "as_of", "schema", "workload", "device", *SECTIONS)
 PARAMETERS: Mapping[str, type[str] | type[int]] = {**dict.fromkeys(_TEXTS, str), "trials": int, "seed": int}
 """Type by parameter of `continuous_training`, known without importing kfp."""
+APPROVE_PARAMETERS: Mapping[str, type[str] | type[int]] = dict.fromkeys(
+    ("model_name", "version", "by", "reason", "serving", "notifications", "store", "tracking_uri"), str
+)
+"""The same of `approve`."""
 
 
 def _without_credentials(value: str | dict[str, str]) -> str | dict[str, str]:
@@ -276,9 +280,9 @@ class Config(BaseModel):
         return dumps({"sql": self._text(self.prepare.sql_file) if self.prepare.sql_file else self.prepare.sql})
 
     def modules(self) -> list[str]:
-        """The user's modules that steps import: of workload, schemas and prepare."""
+        """The user's modules that steps import: of workload, schemas, prepare and metrics."""
         schemas = [self.row_schema] if isinstance(self.row_schema, str) else list(self.row_schema.values())
-        names = [self.workload, *schemas, self.prepare.function if self.prepare else ""]
+        names = [self.workload, *schemas, self.prepare.function if self.prepare else "", *self.policy.functions()]
         return list(dict.fromkeys(name.split(":")[0] for name in names if _IN_MODULE.fullmatch(name)))
 
     def _embedded(self, reference: str) -> str:
@@ -319,8 +323,8 @@ def check_fit(columns: Columns, policy: Policy, window: Window, checks: Checks) 
     """Whether the other sections can do what they say with these columns.
 
     Raises:
-        ValueError: A metric does not fit the problem, slices are asked for that no column makes, or a setting would do nothing because
-            there is a time column or none; begins with the key.
+        ValueError: A metric does not fit the problem, slices or clusters are asked for that no column makes, or a setting would do
+            nothing because there is a time column or none; begins with the key.
     """
     try:
         policy.metric_for(columns.problem)
@@ -328,6 +332,8 @@ def check_fit(columns: Columns, policy: Policy, window: Window, checks: Checks) 
         raise ValueError(str(error)) from None
     if policy.slices and "slices" in policy.model_fields_set and not columns.slices:
         raise ValueError("policy.slices: columns.slices names no column; name some, or leave it out")
+    if "min_clusters" in policy.model_fields_set and not columns.cluster:
+        raise ValueError("policy.min_clusters: columns.cluster names no column to count by; name it, or leave it out")
     if columns.time and "share" in window.model_fields_set:
         raise ValueError("window.share: rows are split by columns.time, and a share has no say; leave it out")
     for key in () if columns.time else ("train", "evaluate", "end"):

@@ -133,6 +133,8 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     model_name=model_name,
                     champion_version=pins["champion_version"],
                     champion_digest=pins["champion_digest"],
+                    anchor_version=pins["anchor_version"],
+                    anchor_digest=pins["anchor_digest"],
                     tracking_uri=tracking_uri,
                     store=store,
                 )
@@ -141,6 +143,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
             version = effect_step(
                 ops.register(
                     model=model,
+                    evidence=evidence,
                     decision=judged["decision"],
                     model_name=model_name,
                     tracking_uri=tracking_uri,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kfp_ratchet.components.gate.policy import DEFAULT_METRIC
+from kfp_ratchet.components.gate.metric_kinds import DEFAULT_METRIC
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.config import Config, load
 from kfp_ratchet.pipelines.table_facts import Facts, look_at

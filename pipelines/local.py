@@ -21,8 +21,10 @@ class Request(BaseModel):
     pipeline_root: str
     cache_root: str
     """Folder of the step cache; "" runs every step."""
+    pipeline: str = "continuous_training"
+    """Which of this package's pipelines to compile, with the fields below."""
     package: str = ""
-    """A compiled pipeline to run as it is; "" compiles `continuous_training` with the fields below."""
+    """A compiled pipeline to run as it is, instead."""
     defaults: dict[str, Any] = {}
     recipe: str = ""
     model: str = ""
@@ -36,13 +38,14 @@ def execute(request: Request, folder: Path) -> None:
     """
     from kfp import components, local
 
-    from kfp_ratchet.pipelines.compile import continuous_training_yaml
+    from kfp_ratchet.pipelines.compile import approve_yaml, continuous_training_yaml
 
-    text = (
-        Path(request.package).read_text()
-        if request.package
-        else continuous_training_yaml(request.defaults, request.recipe, request.model)
-    )
+    if request.package:
+        text = Path(request.package).read_text()
+    elif request.pipeline == "approve":
+        text = approve_yaml()
+    else:
+        text = continuous_training_yaml(request.defaults, request.recipe, request.model)
     package = folder / "pipeline.yaml"
     package.write_text(text)
     _name_python3(folder)

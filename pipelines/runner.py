@@ -18,18 +18,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-import kfp_ratchet.components
-from kfp_ratchet.components.notify.run_view import INTERRUPTED, NOTIFY, STEPS, RunView
+from kfp_ratchet.components.notify.run_view import APPROVE, INTERRUPTED, NOTIFY, STEPS, RunView
 from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Record, read_run
 from kfp_ratchet.components.shared.log import last_line
+from kfp_ratchet.components.shared.source import source_files
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.pipelines.config import APPROVE_PARAMETERS, PARAMETERS
 from kfp_ratchet.pipelines.config_parameters import check_parameters
 from kfp_ratchet.pipelines.local import Request
 from kfp_ratchet.pipelines.project import Project
 from kfp_ratchet.pipelines.watchdog import MARK, Watchdog, end, full_disk, members
 
+TRAINING = "continuous_training"
 _POLL_SECONDS = 0.15
 _END_SECONDS = 5
 _LINE_CHARACTERS = 10_000
@@ -60,8 +62,9 @@ class Finished:
             "reason": view.reason,
             "remedy": view.remedy,
             "exit_code": view.exit_code,
-            "version": view.details("register").get("version"),
-            "endpoint": view.details("deploy").get("url") if view.outcome == "promoted" else None,
+            "version": view.details("register").get("version") or view.deployed.get("version"),
+            "endpoint": view.deployed.get("url") if view.outcome == "promoted" else None,
+            "forced": view.forced,
             "decision": view.decision.model_dump(mode="json") if view.decision else None,
             "steps": {item.step: {"state": item.state, "run": item.run} for item in view.steps},
             "report": str(self.report) if self.report else None,
@@ -80,8 +83,10 @@ class RunInterruptedError(RatchetError):
         self.finished = finished
 
 
-def steps(project: Project | Path | str, package: str = "") -> list[str]:
+def steps(project: Project | Path | str, package: str = "", pipeline: str = TRAINING) -> list[str]:
     """Names of the steps that a run of a project (or of its `ratchet.yaml`) will have, in order."""
+    if pipeline == "approve":
+        return [*APPROVE, NOTIFY]
     prepared = _opened(project).config.prepare is not None
     has_recipe = "comp-prepare:" in Path(package).read_text(encoding="utf-8") if package else prepared
     return [step for step in (*STEPS, NOTIFY) if has_recipe or step != "prepare"]
@@ -91,16 +96,18 @@ def run(
     project: Project | Path | str = "ratchet.yaml",
     parameters: Mapping[str, Any] | None = None,
     *,
+    pipeline: str = TRAINING,
     package: str = "",
     cache: bool = True,
     on_change: Callable[[dict[str, Record]], None] = lambda records: None,
     on_log: Callable[[str], None] | None = None,
 ) -> Finished:
-    """Run `continuous_training` as a `ratchet.yaml` describes it, and wait for its end.
+    """Run a pipeline as a `ratchet.yaml` describes it, and wait for its end.
 
     Args:
         project: The project or its `ratchet.yaml`; the file's folder is the working directory of every step.
         parameters: Pipeline parameters that replace the file's.
+        pipeline: `continuous_training` or `approve`.
         package: Path of a compiled pipeline to run instead.
         cache: Serve steps whose pins, parameters and code are unchanged from earlier runs.
         on_change: Called with the run's journal records by step, several times a second.
@@ -112,7 +119,7 @@ def run(
         RunInterruptedError: This process was told to end (KeyboardInterrupt, SystemExit): the steps are stopped, the report is written.
     """
     project = _opened(project)
-    request = _request(project, dict(parameters or {}), package, cache)
+    request = _request(project, dict(parameters or {}), pipeline, package, cache)
     folder = Path(request.pipeline_root).parent
     project = project.with_parameters(request.arguments)
     try:
@@ -136,8 +143,7 @@ def run(
 
 def code_digest(project: Project) -> str:
     """Digest of the code that steps run: this package, the project's Python files and the modules its configuration names."""
-    package = Path(next(iter(kfp_ratchet.components.__path__)))
-    files = [path for path in package.rglob("*") if path.suffix in {".py", ".j2", ".css"}]
+    files = source_files()
     for folder, folders, names in os.walk(project.folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__")) and name != "node_modules"]
         files += [Path(folder, name) for name in names if name.endswith(".py")]
@@ -201,17 +207,21 @@ def _artifact(folder: Path, run: str) -> Path:
     return folder / "artifacts" / run / NOTIFY / "report"
 
 
-def _request(project: Project, parameters: dict[str, Any], package: str, cache: bool) -> Request:
+def _request(project: Project, parameters: dict[str, Any], pipeline: str, package: str, cache: bool) -> Request:
     # PID and microseconds: two runs started at once in one folder never share one.
     folder = project.home / "runs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{os.getpid()}"
     code = code_digest(project).removeprefix("sha256:")[:16]
     defaults = project.config.parameters()
-    check_parameters({**defaults, **parameters})
+    given = {**defaults, **parameters}
+    check_parameters({name: value for name, value in given.items() if name in PARAMETERS})
+    if pipeline == "approve":
+        parameters = {name: given[name] for name in APPROVE_PARAMETERS if name in given}
     return Request(
         # A compiled package has defaults of its own; the configuration's come before them.
-        arguments={**defaults, **parameters} if package else parameters,
+        arguments=given if package else parameters,
         pipeline_root=str(folder / "artifacts"),
         cache_root=str(project.home / "cache" / code) if cache else "",
+        pipeline=pipeline,
         package=str(Path(package).resolve()) if package else "",
         defaults=defaults,
         recipe=project.config.recipe(),

@@ -20,7 +20,8 @@ def deploy(
     """Put a promoted version live, or leave everything as it was.
 
     Starts the version beside the live one, compares its answers on real rows with the model's, switches, and commits to the ledger. On
-    any failure the old version keeps serving. If the champion has moved since `pin`, nothing is applied.
+    any failure the old version keeps serving. If the champion has moved since `pin`, nothing is applied. Where the policy requires
+    approval, a version that nobody has approved is only noted as pending: `ratchet model approve`, or the pipeline `approve`, puts it live.
 
     Args:
         evidence: From `evaluate`: the rows to probe with and the model's answers.
@@ -34,9 +35,9 @@ def deploy(
         serving: Where and how to serve as JSON; see `Serving`.
 
     Returns:
-        The endpoint's URL.
+        The endpoint's URL; empty when the version waits for approval.
     """
-    from kfp_ratchet.components.deploy.rollout import deploy_version
+    from kfp_ratchet.components.deploy.deployment import deploy_version
 
     return deploy_version(
         evidence.path,

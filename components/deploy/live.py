@@ -1,13 +1,12 @@
-"""What is live on this machine, and the commands about it: look, stop, start again, roll back."""
+"""What is live on this machine, and the commands about it: look, stop, start again."""
 
 from pathlib import Path
 
 from kfp_ratchet.components.deploy.local import Live, LocalTarget
-from kfp_ratchet.components.deploy.rollout import Say, fetch_from, is_alive, project, relaunch, roll_out
+from kfp_ratchet.components.deploy.rollout import Say, fetch_from, is_alive, relaunch
 from kfp_ratchet.components.deploy.serving import Serving
-from kfp_ratchet.components.shared.entry import Draft, Entry
-from kfp_ratchet.components.shared.errors import InputError
-from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
+from kfp_ratchet.components.shared.entry import Entry
+from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
 
@@ -51,106 +50,19 @@ def ensure(
     """
     ledger = Ledger(Store(store), model)
     target = LocalTarget(serving, model)
-    champion = ledger.champion()
-    if champion is None:
+    made = ledger.made()
+    if made is None and not target.folder.is_dir():
         return None
-    made = next(entry for entry in ledger.newest() if entry.number == champion.epoch)
     with target.lock():
         there = target.settle(ledger)
-        if there is not None and there.digest == champion.digest and is_alive(there):
+        if made is None:
+            return None
+        if there is not None and there.digest == made.digest and is_alive(there):
             return there, False
-        fetch = fetch_from(tracking_uri, model, champion.version, champion.digest)
+        fetch = fetch_from(tracking_uri, model, made.version, made.digest)
         return relaunch(target, made, fetch, None, say), True
-
-
-def rollback(
-    store: str,
-    model: str,
-    tracking_uri: str,
-    serving: Serving,
-    to: str | None,
-    by: str,
-    reason: str,
-    say: Say = lambda line: None,
-) -> Entry:
-    """Make a former champion live and champion again; it is started and asked before any traffic moves.
-
-    Args:
-        store: URI of the store.
-        model: Registered name of the model.
-        tracking_uri: MLflow tracking URI, for aliases and for a version that is no longer here.
-        serving: The settings.
-        to: Version of a former champion; the one before the current when None.
-        by: Who asks for it.
-        reason: Why, for the history.
-        say: Told what is being done.
-
-    Returns:
-        The ledger entry.
-
-    Raises:
-        InputError: There is no such former champion.
-        RatchetError: It could not be put live; the current one keeps serving.
-    """
-    ledger = Ledger(Store(store), model)
-    target = LocalTarget(serving, model)
-    draft = _unfinished(ledger, target, to, by) or _draft(ledger, to, by, reason)
-    fetch = fetch_from(tracking_uri, model, draft.version, draft.digest)
-    done = roll_out(ledger, target, draft, fetch, None, say)
-    unprojected = project(tracking_uri, ledger)
-    if unprojected:
-        say(f"aliases in MLflow not yet set: {unprojected}")
-    return done.entry
 
 
 def history(store: str, model: str) -> list[Entry]:
     """A model's ledger entries, oldest first."""
     return Ledger(Store(store), model).entries()
-
-
-def _unfinished(ledger: Ledger, target: LocalTarget, to: str | None, by: str) -> Draft | None:
-    """The rollback that the same person asked for and that was killed between its ledger entry and the end of its switch."""
-    made = next((entry for entry in ledger.newest() if entry.kind in MAKES_CHAMPION), None)
-    there = target.live()
-    if made is None or there is None or there.committed or there.entry != made.intent:
-        return None
-    asked = (made.kind, made.by) == ("rollback", by) and to in (None, made.version)
-    return Draft.model_validate(made.model_dump()) if asked else None
-
-
-def _draft(ledger: Ledger, to: str | None, by: str, reason: str) -> Draft:
-    goal = _goal(ledger, to)
-    champion = ledger.champion()
-    return Draft(
-        kind="rollback",
-        version=goal.version,
-        digest=goal.digest,
-        epoch=champion.epoch if champion else 0,
-        run=f"rollback by {by}",
-        reason=reason,
-        revision=goal.revision,
-        rows=goal.rows,
-        decision_digest=goal.decision_digest,
-        by=by,
-    )
-
-
-def _goal(ledger: Ledger, to: str | None) -> Entry:
-    """The entry that made the champion to go back to."""
-    lineage = ledger.lineage()
-    if to is None:
-        if len(lineage) < 2:
-            raise InputError(
-                f"{ledger.model} has no champion before the current one to roll back to",
-                f"see what there was: ratchet model history {ledger.model}",
-            )
-        return lineage[-2]
-    former = {entry.version: entry for entry in ledger.entries() if entry.kind in MAKES_CHAMPION}
-    if to not in former:
-        raise InputError(
-            f"version {to} of {ledger.model} was never champion, so it cannot be rolled back to",
-            f"former champions: {', '.join(former) or 'none'}",
-        )
-    if to == lineage[-1].version:
-        raise InputError(f"version {to} of {ledger.model} is the champion already")
-    return former[to]

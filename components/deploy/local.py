@@ -11,16 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, check
 from kfp_ratchet.components.deploy.serving import Serving
-from kfp_ratchet.components.shared.entry import Draft
+from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
+from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import model_digest
 
+_HELD = TypeAdapter(list[Draft])
 Fetch = Callable[[Path], Path]
 """Downloads a version's model folder below a folder and returns it, verified."""
 
@@ -83,14 +84,17 @@ class LocalTarget:
                 ) from None
             yield
 
-    def hold(self, intent: int) -> None:
-        """Note in the lock which deploy-started entry its holder works on."""
-        (self.folder / "lock").write_text(str(intent))
+    def hold(self, *started: Draft) -> None:
+        """Note in the lock, before it is in the ledger, what its holder is about to deploy, and what it takes over for that."""
+        (self.folder / "lock").write_bytes(_HELD.dump_json(list(started)))
 
-    def last_held(self) -> int:
-        """The deploy-started entry of the last holder of the lock: dead, if we hold the lock and the entry is still open."""
-        text = (self.folder / "lock").read_text(errors="replace")
-        return int(text) if text.isdigit() else 0
+    def last_held(self, intent: Entry) -> bool:
+        """Whether the last holder of the lock wrote this deploy-started entry: it is dead, if we hold the lock and the entry is open."""
+        try:
+            held = _HELD.validate_json((self.folder / "lock").read_bytes())
+        except ValidationError:
+            return False
+        return any(each.run == intent.run and each.repeats(intent) for each in held)
 
     def live(self) -> Live | None:
         """What is live, None when nothing ever was.
@@ -135,6 +139,8 @@ class LocalTarget:
             commits = (entry for entry in ledger.newest() if entry.kind in MAKES_CHAMPION)
             made = next((entry for entry in commits if entry.intent == live.entry), None)
             if made is not None:
+                # That it is settled is said last: until then the next one looks for what is left to stop.
+                self.stop_all_but(live)
                 live = live.model_copy(update={"committed": True, "previous": None, "epoch": made.number})
                 self.switch(live)
             elif live.previous is not None:
@@ -184,7 +190,9 @@ class LocalTarget:
         folder = self.version_folder(version)
         log, kept = folder / "server.log", folder / "probe.json"
         if probe is not None:
-            kept.write_text(probe.model_dump_json())
+            draft = folder / "probe.json.new"
+            draft.write_text(probe.model_dump_json())
+            draft.replace(kept)
         elif kept.is_file():
             probe = Probe.read(kept)
         say(f"v{version}: starting its server")

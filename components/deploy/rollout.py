@@ -1,31 +1,25 @@
 """Put a version live: stage, start, probe, switch, commit to the ledger; or undo and leave everything as it was.
 
-Every write is followed by a point where the process may be killed. What counts is the ledger's `promote` (or `rollback`) entry: it is
+Every write is followed by a point where the process may be killed. What counts is the entry of the ledger that makes the champion: it is
 written with a compare-and-swap, and `LocalTarget.settle` brings `live.json` and the processes in line with it, whenever it is called next.
 """
 
 import contextlib
-import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.local import Fetch, Live, LocalTarget
 from kfp_ratchet.components.deploy.probe import Answered, Probe
-from kfp_ratchet.components.deploy.serving import Serving
-from kfp_ratchet.components.shared.canonical import digest_file
-from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.entry import Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.journal import Origin, journal
 from kfp_ratchet.components.shared.ledger import Ledger, StaleEpochError
-from kfp_ratchet.components.shared.parameters import parse_parameter
-from kfp_ratchet.components.shared.store import Store
 
 LEASE = timedelta(minutes=10)
-"""How long a deploy that does not end keeps others out."""
+"""How long a deploy that does not end keeps others out, by the store's clock."""
 
 Say = Callable[[str], None]
 
@@ -41,74 +35,6 @@ class RolledOut:
     seconds_to_ready: float
 
 
-def deploy_version(
-    evidence: str,
-    evidence_uri: str,
-    decision: str,
-    decision_uri: str,
-    model_name: str,
-    version: str,
-    tracking_uri: str,
-    store: str,
-    epoch: int,
-    serving: str,
-    deployment: str,
-    deployment_uri: str,
-) -> str:
-    """Put a promoted version live.
-
-    Args:
-        evidence: Folder with `probe.json`: rows to ask the server with and the model's own answers.
-        evidence_uri: Its URI, for the journal.
-        decision: The gate's decision file; its verdict must be promote.
-        decision_uri: Its URI, for the journal.
-        model_name: Registered name of the model.
-        version: Version in the registry.
-        tracking_uri: MLflow tracking URI.
-        store: URI of the store.
-        epoch: Champion epoch the candidate was judged against.
-        serving: `Serving` as JSON.
-        deployment: File to write: url, version, ledger entry.
-        deployment_uri: Its URI; names run and step.
-
-    Returns:
-        The URL clients ask.
-
-    Raises:
-        RatchetError: The version could not be put live; the old one keeps serving.
-    """
-    run = Origin.of(deployment_uri).run
-    with journal(store, deployment_uri, inputs={"evidence": evidence_uri, "decision": decision_uri}) as step:
-        settings = parse_parameter(Serving, serving, "serving")
-        decided = Decision.read(decision)
-        if decided.verdict != "promote":
-            raise RatchetError(f"the verdict on version {version} is {decided.verdict}; only promote goes live")
-        ledger = Ledger(Store(store), model_name)
-        draft = Draft.of(decided, digest_file(Path(decision)), "promote", version, epoch, run)
-        fetch = fetch_from(tracking_uri, model_name, version, draft.digest)
-        probe = Probe.read(Path(evidence, "probe.json"))
-        try:
-            done = roll_out(ledger, LocalTarget(settings, model_name), draft, fetch, probe, step.progress)
-        except RatchetError:
-            project(tracking_uri, ledger)
-            raise
-        unprojected = project(tracking_uri, ledger)
-        result = {"version": version, "url": done.live.url, "entry": done.entry.number}
-        Path(deployment).parent.mkdir(parents=True, exist_ok=True)
-        Path(deployment).write_text(json.dumps({"model": model_name, **result}, indent=1))
-        checked = f" · {done.answered.rows} answers checked" if done.answered else ""
-        step.found(
-            f"v{version} live at {done.live.url}{checked} · entry {done.entry.number}"
-            + (f" · aliases in MLflow not yet set: {unprojected}" if unprojected else ""),
-            **result,
-            probe=done.answered.model_dump() if done.answered else None,
-            seconds_to_ready=done.seconds_to_ready,
-            previous_version=done.previous_version,
-            aliases_error=unprojected,
-        )
-    return done.live.url
-
-
 def roll_out(
     ledger: Ledger, target: LocalTarget, draft: Draft, fetch: Fetch, probe: Probe | None, say: Say = lambda line: None
 ) -> RolledOut:
@@ -117,7 +43,7 @@ def roll_out(
     Args:
         ledger: The model's ledger.
         target: Where to serve.
-        draft: The promote or rollback entry to commit with.
+        draft: The promote, rollback or force entry to commit with.
         fetch: Downloads the model folder.
         probe: Rows and expected answers; the ones kept from the version's first deploy when None.
         say: Told what is being done.
@@ -197,17 +123,19 @@ def project(tracking_uri: str, ledger: Ledger) -> str:
 
     The ledger has decided already, so a registry that is away must not fail the deploy: the next one sets them again.
     """
-    from kfp_ratchet.components.shared import registry
+    from kfp_ratchet.components.shared import projection
 
     try:
-        registry.project_aliases(tracking_uri, ledger.model, ledger)
+        return projection.project(tracking_uri, ledger)
     except RatchetError as error:
         return error.message
-    return ""
 
 
 def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
     """The open deploy-started entry of this deploy: that of an earlier attempt, by whichever run, or a new one.
+
+    How long another one has been open is measured by the store's clock alone. A clock that jumps may give up a deploy that lives, or keep
+    others out for two leases; it cannot do harm: who was taken over can neither commit to the ledger nor switch the target any more.
 
     Raises:
         RatchetError: Another deploy holds the model, or the champion has moved.
@@ -218,25 +146,24 @@ def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
         update={"kind": "deploy-started", "intent": held.number if held else 0, "reason": reason}
     )
     if held is not None and held.repeats(started):
-        target.hold(held.number)
+        target.hold(held)
         return held
-    if held is not None and held.number != target.last_held():
-        until = datetime.fromisoformat(held.time) + LEASE
-        if datetime.now(UTC) < until:
-            raise RatchetError(
-                f"{held.run} has been deploying version {held.version} of {ledger.model} since {held.time} (entry {held.number})",
-                f"try again when it has ended, or after {until:%H:%M:%S} UTC, when it counts as dead",
-            )
+    is_dead = held is not None and target.last_held(held)
+    if held is not None and not is_dead and abs(age := ledger.age(held)) < LEASE:
+        left = math.ceil((LEASE - age) / timedelta(minutes=1))
+        raise RatchetError(
+            f"{held.run} has been deploying version {held.version} of {ledger.model} since {held.time} (entry {held.number})",
+            f"try again when it has ended, or in {left} minutes, when it counts as dead",
+        )
+    target.hold(started, *([held] if held is not None and is_dead else []))
     try:
-        intent = ledger.append(started)
+        return ledger.append(started)
     except StaleEpochError as error:
         failed = draft.model_copy(update={"kind": "deploy-failed", "intent": 0, "reason": error.message})
         noted = ledger.find(failed)
         if noted is None or noted.intent:
             ledger.append(failed)
         raise
-    target.hold(intent.number)
-    return intent
 
 
 def _undo(ledger: Ledger, target: LocalTarget, draft: Draft, intent: Entry, error: BaseException) -> None:

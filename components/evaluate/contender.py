@@ -12,6 +12,7 @@ from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import Card, load_model, model_digest
+from kfp_ratchet.components.shared.model_folder import WORKLOAD
 
 if TYPE_CHECKING:
     from kfp_ratchet.components.train.workload import Workload
@@ -24,6 +25,7 @@ class Contender:
     """A loaded model and the name that errors call it by."""
 
     name: str
+    folder: Path
     digest: str
     card: Card
     workload: "Workload"
@@ -43,7 +45,13 @@ class Contender:
                 f"the {name} predicts {theirs.target!r} ({theirs.problem}), but {columns.target!r} ({columns.problem}) is judged",
                 "train the new target under another model name",
             )
-        return cls(name, model_digest(folder), card, load_model(folder))
+        return cls(name, Path(folder), model_digest(folder), card, load_model(folder))
+
+    @property
+    def size_mb(self) -> float:
+        """What the workload saved takes on disk, megabytes."""
+        saved = (path for path in (self.folder / WORKLOAD).rglob("*") if path.is_file())
+        return round(sum(path.stat().st_size for path in saved) / 1e6, 6)
 
     def raw(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The columns the model takes, in its order.

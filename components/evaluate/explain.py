@@ -8,8 +8,8 @@ import polars as pl
 
 from kfp_ratchet.components.evaluate.contender import Array, Contender
 from kfp_ratchet.components.evaluate.probing import spread_out
+from kfp_ratchet.components.gate.metric_kinds import DEFAULT_METRIC, METRICS
 from kfp_ratchet.components.gate.metrics import score
-from kfp_ratchet.components.gate.policy import DEFAULT_METRIC, METRICS
 
 _REPEATS = 5
 _T = 2.776445
@@ -37,7 +37,7 @@ def importance(
     picked = spread_out(rows.height, most)
     sample, label, weight = model.raw(rows)[picked], label[picked], weight[picked]
     metric = DEFAULT_METRIC[model.card.columns.problem]
-    sign = 1 if METRICS[metric].greater_is_better else -1
+    sign = METRICS[metric].sign
 
     def goodness(shuffled: pl.DataFrame) -> float:
         return sign * score(metric, label, model.aligned(shuffled, classes), weight)

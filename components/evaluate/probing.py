@@ -1,7 +1,6 @@
-"""Is a model's answer a property of the row alone, how fast is it, and what should a server answer?"""
+"""Is a model's answer a property of the row alone, and what should a server answer?"""
 
 import math
-import time
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -12,10 +11,8 @@ import polars as pl
 
 from kfp_ratchet.components.evaluate.contender import Array, Contender, same
 
-_SANITY_ROWS = 2000
+SANITY_ROWS = 2000
 _PROBE_ROWS = 20
-_WARM_UP = 5
-_LATENCY_SAMPLES = 30
 
 
 def sanity(model: Contender, rows: pl.DataFrame, scores: Array) -> dict[str, bool]:
@@ -26,31 +23,21 @@ def sanity(model: Contender, rows: pl.DataFrame, scores: Array) -> dict[str, boo
         rows: The rows it scored.
         scores: What it answered, from `model.scores(rows)`.
     """
-    # At most half of the rows and shuffled: a model that looks at its whole batch, at positions or at dice answers otherwise here.
-    picked = spread_out(rows.height, min(_SANITY_ROWS, math.ceil(rows.height / 2)))
+    # At most half of the rows and shuffled: a model that looks at its whole batch or at positions answers otherwise here.
+    picked = spread_out(rows.height, min(SANITY_ROWS, math.ceil(rows.height / 2)))
     picked = np.random.default_rng(0).permutation(picked)
+    first, again = model.scores(rows[picked]), model.scores(rows[picked])
     checks = {
         "finite": bool(np.isfinite(scores).all()),
         "not_constant": bool(np.ptp(scores, axis=0).max() > 0),
-        "repeatable": same(scores[picked], model.scores(rows[picked])),
+        "repeatable": same(first, again),
+        "order_stable": same(scores[picked], first),
     }
     if model.card.columns.problem != "regression":
         checks["probabilities"] = bool(((scores >= 0) & (scores <= 1)).all())
     if scores.ndim == 2:
         checks["sum_to_one"] = bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
     return checks
-
-
-def latency_ms(model: Contender, rows: pl.DataFrame) -> list[float]:
-    """Samples of the time one row takes from raw values to score, milliseconds, after a warm-up."""
-    picked = spread_out(rows.height, _WARM_UP + _LATENCY_SAMPLES)
-    singles = [rows[[int(picked[i % len(picked)])]] for i in range(_WARM_UP + _LATENCY_SAMPLES)]
-    samples = []
-    for single in singles:
-        began = time.perf_counter()
-        model.scores(single)
-        samples.append(round(1000 * (time.perf_counter() - began), 4))
-    return samples[_WARM_UP:]
 
 
 def probe(model: Contender, rows: pl.DataFrame, scores: Array) -> dict[str, Any]:

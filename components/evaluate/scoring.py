@@ -11,13 +11,15 @@ from kfp_ratchet.components.evaluate import truth
 from kfp_ratchet.components.evaluate.calibration import calibration
 from kfp_ratchet.components.evaluate.contender import Array, Contender, align
 from kfp_ratchet.components.evaluate.explain import importance
-from kfp_ratchet.components.evaluate.probing import latency_ms, probe, sanity
-from kfp_ratchet.components.gate.policy import DEFAULT_METRIC
+from kfp_ratchet.components.evaluate.latency import latencies
+from kfp_ratchet.components.evaluate.memory import MemoryProbe
+from kfp_ratchet.components.evaluate.probing import probe, sanity
+from kfp_ratchet.components.gate.metric_kinds import DEFAULT_METRIC
 from kfp_ratchet.components.shared.canonical import digest_file, dumps
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, read_main
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
-from kfp_ratchet.components.shared.evidence import ID, LABEL, WEIGHT, Evidence
+from kfp_ratchet.components.shared.evidence import ID, LABEL, WEIGHT, Facts, Model, Operations
 from kfp_ratchet.components.shared.journal import Origin, journal, read_record
 from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import model_digest
@@ -38,14 +40,16 @@ def evaluate_models(
     model_name: str,
     champion_version: str,
     champion_digest: str,
+    anchor_version: str,
+    anchor_digest: str,
     tracking_uri: str,
     store: str,
     evidence_path: str,
     evidence_uri: str,
 ) -> None:
-    """Score the candidate and the pinned champion on the evaluation window and write the evidence folder.
+    """Score the candidate, the pinned champion and the anchor on the evaluation window and write the evidence folder.
 
-    The folder's bytes are a function of the inputs, but for `latency.json`.
+    The folder's bytes are a function of the inputs, but for `operations.json`.
 
     Args:
         dataset_path: Folder of model rows.
@@ -57,72 +61,92 @@ def evaluate_models(
         model_name: Registered name that the champion is fetched under.
         champion_version: Pinned version, "" when there is no champion.
         champion_digest: Pinned digest of the champion.
+        anchor_version: Pinned version of the anchor, "" when it is the champion or there is none.
+        anchor_digest: Pinned digest of the anchor.
         tracking_uri: MLflow tracking URI that the champion is fetched from.
         store: Store of the journal, "" keeps none.
         evidence_path: Folder to write.
         evidence_uri: Its URI, for the journal.
 
     Raises:
-        InputError: Bad columns or window, or a champion named by half.
+        InputError: Bad columns or window, or a champion or anchor named by half.
         RatchetError: The candidate was changed since it was made, rows cannot be judged on, or a model cannot score them.
     """
     with journal(store, evidence_uri, inputs={"dataset": dataset_uri, "model": model_uri}) as step:
         roles = parse_parameter(Columns, columns, "columns")
         if not roles.target:
             raise InputError("columns.target is not set", "name the column to predict")
-        if bool(champion_version) != bool(champion_digest):
-            raise InputError(
-                f"champion_version is {champion_version!r} but champion_digest is {champion_digest!r}",
-                "pass both from pin, or neither",
-            )
+        _check_named("champion", champion_version, champion_digest)
+        _check_named("anchor", anchor_version, anchor_digest)
         cut = parse_parameter(Window, window, "window")
         dataset = Dataset.read(dataset_path)
         rows = read_main(dataset_path)
         parts = split(rows, roles, cut)
         _check_unchanged(model_path, model_uri, store)
-        candidate = Contender.load("candidate", model_path, roles)
-        with TemporaryDirectory() as scratch:
-            champion = None
-            if champion_digest == candidate.digest:
-                champion = candidate
-            elif champion_digest:
-                step.progress(f"fetching champion v{champion_version}")
-                champion = _fetch(tracking_uri, model_name, champion_version, champion_digest, Path(scratch), roles)
+        with TemporaryDirectory() as scratch, MemoryProbe(parts.evaluate, Path(scratch)) as memory:
+            memory.measure("candidate", model_path)
+            candidate = Contender.load("candidate", model_path, roles)
+            contenders: dict[Model, Contender] = {"candidate": candidate}
+            pinned: tuple[tuple[Model, str, str], ...] = (
+                ("champion", champion_version, champion_digest),
+                ("anchor", anchor_version, anchor_digest),
+            )
+            for name, version, digest in pinned:
+                same = [model for model in contenders.values() if model.digest == digest]
+                if same and name == "champion":
+                    contenders[name] = same[0]
+                elif digest and not same:
+                    step.progress(f"fetching {name} v{version}")
+                    into = Path(scratch, name)
+                    contenders[name] = _fetch(tracking_uri, model_name, name, version, digest, into, roles)
+                if name in _rivals(contenders):
+                    memory.measure(name, contenders[name].folder)
             step.progress(f"scoring {counted(parts.evaluate.height, 'row')}")
-            seen = _see(candidate, champion, parts, roles)
-            evidence = Evidence(
+            seen = _see(contenders, parts, roles)
+            start, end = truth.span(parts.evaluate, roles)
+            facts = Facts(
                 problem=roles.problem,
                 classes=seen.classes,
                 slices=list(roles.slices),
+                clustered_by=roles.cluster,
                 rows=seen.table.height,
                 accepted_rows=dataset.accepted_rows or rows.height,
+                start=start,
+                end=end,
                 revision=dataset.revision,
                 split_rule=parts.rule,
                 candidate_digest=candidate.digest,
                 champion_version=champion_version,
                 champion_digest=champion_digest,
+                anchor_version=anchor_version,
+                anchor_digest=anchor_digest,
+                anchor_problem=seen.anchor_problem,
                 baseline=truth.baseline(parts.train, roles, seen.classes),
                 sanity=sanity(candidate, parts.evaluate, seen.raw_scores),
+                size_mb={name: model.size_mb for name, model in _rivals(contenders).items()},
             )
-            _write(Path(evidence_path), evidence, seen.table, probe(candidate, parts.evaluate, seen.raw_scores))
-            timed = {"candidate": candidate} | ({"champion": champion} if champion else {})
-            latency = {name: latency_ms(model, parts.evaluate) for name, model in timed.items()}
-            Path(evidence_path, "latency.json").write_text(dumps(latency))
-        step.progress("looking at what the candidate goes by")
-        sound = all(evidence.sanity.values())
+            _write(Path(evidence_path), facts, seen.table, probe(candidate, parts.evaluate, seen.raw_scores))
+            step.progress("looking at what the candidate goes by")
+            sound = all(facts.sanity.values())
+            explained = importance(candidate, parts.evaluate, seen.label, seen.weight, seen.classes) if sound else []
+            step.progress("measuring memory and latency")
+            grown = memory.found()
+            timed = latencies(_rivals(contenders), parts.evaluate)
+            Operations(latency_ms=timed, memory_mb=grown).write(evidence_path)
+        rival = champion_digest not in ("", candidate.digest)
         step.found(
-            _line(evidence),
-            rows=evidence.rows,
+            _line(facts),
+            rows=facts.rows,
             candidate_digest=candidate.digest,
             champion_version=champion_version,
             split_rule=parts.rule,
             problem=roles.problem,
             calibration=calibration(roles.problem, seen.label, seen.scores["candidate"], seen.weight) if sound else [],
             champion_calibration=calibration(roles.problem, seen.label, seen.scores["champion"], seen.weight)
-            if champion is not None and champion is not candidate
+            if rival
             else [],
             explanation_metric=DEFAULT_METRIC[roles.problem],
-            explanation=importance(candidate, parts.evaluate, seen.label, seen.weight, seen.classes) if sound else [],
+            explanation=explained,
         )
 
 
@@ -135,20 +159,30 @@ class _Seen:
     weight: Array
     raw_scores: Array
     """The candidate's, by its own classes."""
-    scores: dict[str, Array]
-    """Of `candidate` and `champion`, by `classes`."""
+    scores: dict[Model, Array]
+    """Of each model that scored them, by `classes`."""
+    anchor_problem: str
     table: pl.DataFrame
 
 
-def _see(candidate: Contender, champion: Contender | None, parts: Split, roles: Columns) -> _Seen:
-    judged = parts.evaluate
-    own = candidate.card.classes
-    classes = truth.judged_classes([own, champion.card.classes if champion else []], parts, roles)
+def _see(contenders: dict[Model, Contender], parts: Split, roles: Columns) -> _Seen:
+    judged, candidate = parts.evaluate, contenders["candidate"]
+    classes = truth.judged_classes([model.card.classes for model in contenders.values()], parts, roles)
     label, weight = truth.labels(judged, roles, classes), row_weights(judged, roles)
     raw_scores = candidate.scores(judged)
-    scores = {"candidate": align(raw_scores, own, classes, "candidate")}
-    if champion is not None:
-        scores["champion"] = scores["candidate"] if champion is candidate else champion.aligned(judged, classes)
+    scores: dict[Model, Array] = {"candidate": align(raw_scores, candidate.card.classes, classes, "candidate")}
+    anchor_problem = ""
+    for name, model in contenders.items():
+        if model is candidate:
+            scores[name] = scores["candidate"]
+            continue
+        try:
+            scores[name] = model.aligned(judged, classes)
+        except RatchetError as error:
+            if name != "anchor":
+                raise
+            # An old model that cannot read today's rows is no reason to stop: whether it is needed is for the policy to say.
+            anchor_problem = error.message
     by_column: dict[str, Array] = {}
     for name, values in scores.items():
         by_column |= (
@@ -156,8 +190,27 @@ def _see(candidate: Contender, champion: Contender | None, parts: Split, roles: 
             if values.ndim == 2
             else {name: values}
         )
-    table = {ID: truth.ids(judged, roles), LABEL: label, WEIGHT: weight, **truth.slices(judged, roles), **by_column}
-    return _Seen(classes, label, weight, raw_scores, scores, pl.DataFrame(table).sort(ID))
+    table = {
+        ID: truth.ids(judged, roles),
+        LABEL: label,
+        WEIGHT: weight,
+        **truth.clusters(judged, roles),
+        **truth.slices(judged, roles),
+        **by_column,
+    }
+    return _Seen(classes, label, weight, raw_scores, scores, anchor_problem, pl.DataFrame(table).sort(ID))
+
+
+def _rivals(contenders: dict[Model, Contender]) -> dict[Model, Contender]:
+    """The models whose costs are compared."""
+    return {name: model for name, model in contenders.items() if name != "anchor"}
+
+
+def _check_named(name: Model, version: str, digest: str) -> None:
+    if bool(version) != bool(digest):
+        raise InputError(
+            f"{name}_version is {version!r} but {name}_digest is {digest!r}", "pass both from pin, or neither"
+        )
 
 
 def _check_unchanged(model: str, model_uri: str, store: str) -> None:
@@ -171,29 +224,35 @@ def _check_unchanged(model: str, model_uri: str, store: str) -> None:
         )
 
 
-def _fetch(tracking_uri: str, model_name: str, version: str, digest: str, into: Path, roles: Columns) -> Contender:
+def _fetch(
+    tracking_uri: str, model_name: str, name: Model, version: str, digest: str, into: Path, roles: Columns
+) -> Contender:
     # mlflow takes seconds to import, and a first model does not need it.
     from kfp_ratchet.components.shared.registry import fetch
 
     folder = fetch(tracking_uri, model_name, version, digest, into)
-    return Contender.load(f"champion v{version}", folder, roles)
+    return Contender.load(f"{name} v{version}", folder, roles)
 
 
-def _write(folder: Path, evidence: Evidence, table: pl.DataFrame, probed: dict[str, Any]) -> None:
+def _write(folder: Path, facts: Facts, table: pl.DataFrame, probed: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table.write_parquet(folder / "rows.parquet", compression="zstd")
-    evidence.rows_digest = digest_file(folder / "rows.parquet")
-    evidence.write(folder)
+    facts.rows_digest = digest_file(folder / "rows.parquet")
+    facts.write(folder)
     (folder / "probe.json").write_text(dumps(probed))
 
 
-def _line(evidence: Evidence) -> str:
-    line = f"scored {counted(evidence.rows, 'row')} with the candidate"
-    if not evidence.champion_digest:
+def _line(facts: Facts) -> str:
+    line = f"scored {counted(facts.rows, 'row')} with the candidate"
+    if not facts.champion_digest:
         line += "; there is no champion yet"
-    elif evidence.champion_digest == evidence.candidate_digest:
-        line += f", which is champion v{evidence.champion_version} itself"
+    elif facts.champion_digest == facts.candidate_digest:
+        line += f", which is champion v{facts.champion_version} itself"
     else:
-        line += f" and champion v{evidence.champion_version}"
-    failed = [name for name, passed in evidence.sanity.items() if not passed]
+        line += f" and champion v{facts.champion_version}"
+    if facts.has_anchor:
+        line += f", and anchor v{facts.anchor_version}"
+    elif facts.anchor_problem:
+        line += f"; anchor v{facts.anchor_version} cannot score them"
+    failed = [name for name, passed in facts.sanity.items() if not passed]
     return line + (f"; the candidate's scores fail {', '.join(failed)}" if failed else "")

@@ -1,5 +1,6 @@
 """Labels, ids, slices and the trivial model: what the rows say without any model."""
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ import polars as pl
 from kfp_ratchet.components.evaluate.contender import Array
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.evidence import SLICE_PREFIX
+from kfp_ratchet.components.shared.evidence import CLUSTER, SLICE_PREFIX
 from kfp_ratchet.components.shared.manifest import counted
-from kfp_ratchet.components.shared.split import Split
+from kfp_ratchet.components.shared.split import Split, moments
 from kfp_ratchet.components.train.labels import as_text, encode_target, row_weights, unlabelled
 
 
@@ -73,6 +74,27 @@ def ids(rows: pl.DataFrame, columns: Columns) -> pl.Series:
 def slices(rows: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
     """Slice columns as text, by their name in the evidence."""
     return {f"{SLICE_PREFIX}{name}": as_text(rows[name]) for name in columns.slices}
+
+
+def clusters(rows: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
+    """The cluster of each row as text, by its name in the evidence; dates and times count by their day. Empty without such a column."""
+    if not columns.cluster:
+        return {}
+    values = rows[columns.cluster]
+    if columns.cluster == columns.time and values.dtype == pl.String:
+        values = rows.select(moments(rows, columns.cluster)).to_series()
+    return {CLUSTER: as_text(values.dt.date() if values.dtype in (pl.Date, pl.Datetime) else values)}
+
+
+def span(rows: pl.DataFrame, columns: Columns) -> tuple[str, str]:
+    """Time of the first and the last row, ISO 8601 in UTC; "" without a time column."""
+    if not columns.time:
+        return "", ""
+    when = rows.select(moments(rows, columns.time)).to_series()
+    first, last = (
+        f"{moment.isoformat()}Z" if isinstance(moment, datetime) else "" for moment in (when.min(), when.max())
+    )
+    return first, last
 
 
 def baseline(train: pl.DataFrame, columns: Columns, classes: list[str]) -> dict[str, Any]:

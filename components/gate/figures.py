@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from kfp_ratchet.components.gate.policy import METRICS
+from kfp_ratchet.components.gate.metric_kinds import METRICS
 from kfp_ratchet.components.gate.wording import count
 from kfp_ratchet.components.shared.charts import Row, chosen, intervals
 from kfp_ratchet.components.shared.decision import Check, Decision, Interval
@@ -14,19 +14,26 @@ MOST_SLICES = 60
 
 def comparison(decision: Decision) -> str:
     """Candidate and the model it was held against, in the metric's unit."""
-    champion = f"champion v{decision.champion_version}" if decision.champion_version else "trivial baseline"
+    version = f" v{decision.champion_version}" if decision.champion_version else ""
+    champion = f"champion{version}" if decision.champion_digest else "trivial model"
     rows = [_row("candidate", decision.candidate), _row(champion, decision.champion)]
     return intervals(decision.metric or "metric", rows, caption=_confidence(decision))
 
 
 def gain(decision: Decision) -> str:
-    """The paired gain, and the margin it has to clear."""
-    other = "champion" if decision.champion_version else "baseline"
+    """The paired gain, over champion and anchor, and what it has to clear."""
+    version = f" v{decision.champion_version}" if decision.champion_version else ""
+    other = f"champion{version}" if decision.champion_digest else "trivial model"
+    rows = [_row(f"over the {other}", decision.gain)]
+    if decision.anchor_gain.value is not None:
+        rows.append(_row(f"over the anchor v{decision.anchor_version}", decision.anchor_gain))
+    lost = decision.question == "non_inferiority"
+    said = f"margin {chosen(decision.margin)}" if not lost else f"a loss of {chosen(decision.margin)} is allowed"
     return intervals(
-        f"Gain over the {other}",
-        [_row("gain", decision.gain)],
-        bound=decision.margin,
-        bound_label=f"margin {chosen(decision.margin)}; to promote, the whole interval has to lie to its right",
+        "Gain of the candidate",
+        rows,
+        bound=-decision.margin if lost else decision.margin,
+        bound_label=f"{said}; to promote, the whole interval has to lie to its right",
         caption="Paired on the same rows; positive is better.",
     )
 
@@ -70,6 +77,6 @@ def _row(label: str, interval: Interval, note: str = "") -> Row:
 
 def _confidence(decision: Decision) -> str:
     rows = f" on {count(decision.rows, 'row')}, the same for both" if decision.rows else ""
-    known = METRICS.get(decision.metric)
+    known = METRICS.get(decision.metric.partition("@")[0])
     better = f"{'Higher' if known.greater_is_better else 'Lower'} is better. " if known else ""
     return f"{better}Estimate and interval{rows}; each end holds with {100 * decision.confidence:g} % confidence by itself."

@@ -5,10 +5,9 @@ from pathlib import Path
 from kfp_ratchet.components.gate.decision import decide, unverifiable
 from kfp_ratchet.components.gate.policy import Policy
 from kfp_ratchet.components.gate.report import render
-from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.evidence import Evidence, evidence_digest, read_latency, read_rows
+from kfp_ratchet.components.shared.evidence import Evidence
 from kfp_ratchet.components.shared.journal import journal
 
 
@@ -40,7 +39,7 @@ def decide_from_files(
     """
     with journal(store, decision_uri, inputs={"evidence": evidence_uri}) as step:
         asked = Policy.parse(policy)
-        step.progress(f"resampling the evidence {asked.resamples:,} times")
+        step.progress("comparing the models on the rows of the evidence")
         decision = judge(evidence_path, asked)
         for path in (decision_path, report_path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -57,18 +56,9 @@ def judge(folder: str | Path, policy: Policy) -> Decision:
         InputError: The policy does not fit the evidence's kind of problem.
     """
     try:
-        evidence = Evidence.read(folder)
-        found = digest_file(Path(folder, "rows.parquet"))
-        if found != evidence.rows_digest:
-            return unverifiable(
-                policy,
-                f"rows.parquet is not what evidence.json speaks of ({found} instead of {evidence.rows_digest or 'none'})",
-            )
-        rows = read_rows(folder)
-        seen = evidence_digest(folder)
-        latency_ms = read_latency(folder).get("candidate", []) if policy.max_latency_ms is not None else []
+        evidence = Evidence.read(folder, operations=policy.budget.of_operations)
     except RatchetError as error:
         return unverifiable(policy, f"the evidence cannot be read: {error.message}")
     except Exception as error:  # polars raises many kinds; whichever it is, the evidence is no ground to promote on
         return unverifiable(policy, f"the evidence cannot be read: {type(error).__name__}: {error}")
-    return decide(evidence, rows, policy, latency_ms=latency_ms, evidence_digest=seen)
+    return decide(evidence, policy)

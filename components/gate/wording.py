@@ -1,8 +1,12 @@
 """Numbers and verdicts in words."""
 
 import math
+from typing import TYPE_CHECKING
 
 from kfp_ratchet.components.shared.decision import Check, Interval, Verdict
+
+if TYPE_CHECKING:
+    from kfp_ratchet.components.gate.intervals import Needed
 
 WORD: dict[Verdict, str] = {"promote": "Promoted", "reject": "Rejected", "inconclusive": "Inconclusive"}
 
@@ -38,20 +42,24 @@ def width(interval: Interval) -> float:
     return math.nan if interval.low is None or interval.high is None else interval.high - interval.low
 
 
-def rows_to_decide(rows: int, interval: Interval, bound: float) -> str:
-    """About how many rows would decide, if the estimate stayed as it is: an interval narrows with the square root of the rows."""
-    if interval.value is None or interval.low is None or interval.high is None:
-        return ""
-    distance = abs(interval.value - bound)
-    reach = interval.value - interval.low if interval.value > bound else interval.high - interval.value
-    if distance == 0 or reach / distance > 1000:
+def more_rows(needed: "Needed | None", rows: int) -> str:
+    """How many rows would decide; `needed` is None when none in reach would."""
+    if needed is None:
         return "no number of rows in reach would decide so small a difference"
-    needed = max(rows * (reach / distance) ** 2, rows + 1)
-    step = 10 ** max(math.floor(math.log10(needed)) - 1, 0)
-    return f"about {math.ceil(needed / step) * step:,} rows would decide it if the difference stayed as it is"
+    clusters = f" in {_about(needed.clusters):,} clusters" if needed.clusters else ""
+    return (
+        f"about {_about(max(needed.rows, rows + 1)):,} rows{clusters} would decide it with 80 % probability if the difference "
+        "stayed as it is"
+    )
 
 
 def worst(checks: list[Check]) -> str:
     """The reason of the first of some checks, and how many more there are."""
     more = len(checks) - 1
     return checks[0].reason + (f" (and {more} more check{'s' if more > 1 else ''} did not pass)" if more else "")
+
+
+def _about(value: int) -> int:
+    """Rounded up to two digits."""
+    step = int(10 ** max(len(str(value)) - 2, 0))
+    return -(-value // step) * step

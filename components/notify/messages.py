@@ -70,7 +70,8 @@ def keep_report(store: Store, run: RunView, path: Path) -> str:
 def message(run: RunView, report: str) -> str:
     """What people read: why, what to do, what is live, where the report is."""
     live = next((view.record.line for view in run.steps if view.step == "deploy" and view.record is not None), "")
-    lines = [run.reason, run.remedy, live if run.outcome == "promoted" else ""]
+    warned = f"WARNING: {run.forced}" if run.forced else ""
+    lines = [run.reason, run.remedy, live if run.outcome == "promoted" else "", warned]
     return "\n".join([*(line for line in lines if line), "", f"Run: {run.run}", f"Report: {report}"])
 
 
@@ -83,6 +84,7 @@ def _tell_file(step: Step, file: str, run: RunView, report: str) -> None:
         "exit_code": run.exit_code,
         "reason": run.reason,
         "remedy": run.remedy,
+        "forced": run.forced,
         "version": run.details("register").get("version"),
         "report": report,
     }

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from kfp_ratchet.components.shared.credentials import credential_in
 from kfp_ratchet.components.shared.parameters import parse_parameter
 
-Outcome = Literal["promoted", "rejected", "inconclusive", "blocked", "failed", "interrupted"]
-"""How a run can end."""
+Outcome = Literal["promoted", "pending", "unchanged", "rejected", "inconclusive", "blocked", "failed", "interrupted"]
+"""How a run can end. `pending` waits for a person's approval; `unchanged` is the end of `approve` where nothing waited."""
 
 
 class Notifications(BaseModel):

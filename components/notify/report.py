@@ -41,7 +41,13 @@ _SECTIONS = {
     "lineage": "Data and lineage",
     "steps": "Steps and resources",
 }
-_TONES = {"promoted": "promote", "rejected": "reject", "interrupted": "failed"}
+_TONES = {
+    "promoted": "promote",
+    "pending": "inconclusive",
+    "unchanged": "inconclusive",
+    "rejected": "reject",
+    "interrupted": "failed",
+}
 _STATE_TONES = {"succeeded": "pass", "failed": "fail", "blocked": "blocked", "never ended": "fail"}
 
 
@@ -165,11 +171,11 @@ def _after(run: RunView) -> str:
     """What the outcome means for production."""
     champion = _champion(run)
     if run.outcome == "promoted":
-        deployed = run.details("deploy")
+        deployed = run.deployed
         where = f" at {deployed['url']}" if deployed.get("url") else ""
         version = deployed.get("version") or run.details("register").get("version") or ""
         return f"Version {version} is live{where}" + (f"; v{champion} is kept to roll back to." if champion else ".")
-    if run.stopped is not None and run.stopped.step == "deploy":
+    if run.stopped is not None and run.stopped.step in ("deploy", "approve"):
         return "See which version is live with: ratchet model live"
     if champion:
         return f"Production is untouched: v{champion} stays live."

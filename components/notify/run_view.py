@@ -9,22 +9,35 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kfp_ratchet.components.notify.notifications import Outcome
 from kfp_ratchet.components.shared.decision import Decision
-from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
+from kfp_ratchet.components.shared.errors import BlockedError, InconclusiveError, InputError, RatchetError
+from kfp_ratchet.components.shared.forced import forced, warning
 from kfp_ratchet.components.shared.journal import Failure, Origin, Record, read_record, read_run
+from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
 STEPS = ("pin", "ingest", "validate", "prepare", "tune", "train", "evaluate", "gate", "register", "deploy")
 """Steps of continuous training in order; `prepare` is left out of a pipeline that has no recipe."""
+
+APPROVE = ("approve",)
+"""Steps of the pipeline of that name."""
 
 NOTIFY = "notify"
 
 StepState = Literal["succeeded", "failed", "running", "cached", "not needed", "not reached"]
 
 _VERDICTS: Mapping[str, Outcome] = {"reject": "rejected", "inconclusive": "inconclusive"}
+_APPROVALS: Mapping[str, Outcome] = {"pending": "pending", "denied": "rejected"}
+_FAILURES: Mapping[str, Outcome] = {
+    BlockedError.kind: "blocked",
+    InconclusiveError.kind: "inconclusive",
+    "interrupted": "interrupted",
+}
 _EXIT_CODES: Mapping[Outcome, int] = {
     "promoted": 0,
+    "pending": 0,
+    "unchanged": 0,
     "rejected": 0,
-    "inconclusive": 4,
+    "inconclusive": InconclusiveError.exit_code,
     "blocked": BlockedError.exit_code,
     "failed": RatchetError.exit_code,
     "interrupted": RatchetError.exit_code,
@@ -58,6 +71,7 @@ class RunView(BaseModel):
     interrupted: bool = Field(
         default=False, description="Whether the command that ran it was told to end, which the journal cannot know."
     )
+    forced: str = Field(default="", description="Who forced the champion live and why; empty when nobody did.")
 
     @classmethod
     def read(cls, store: Store, run: str, model_name: str = "", *, interrupted: bool = False) -> Self:
@@ -65,24 +79,26 @@ class RunView(BaseModel):
         own = read_run(store, run)
         own.pop(NOTIFY, None)
         made = {**_lineage(store, run, own), **own}
-        others = tuple(step for step in own if step not in STEPS)
-        last = max((STEPS.index(step) for step in own if step in STEPS), default=-1)
+        steps = APPROVE if set(APPROVE) & set(own) else STEPS
+        others = tuple(step for step in own if step not in steps)
+        last = max((steps.index(step) for step in own if step in steps), default=-1)
         promoted = _decision(own, made)
         views = []
-        for step in (*STEPS, *others):
+        for step in (*steps, *others):
             record = made.get(step)
             if record is not None:
                 state: StepState = record.state if record.run == run else "cached"
             elif step == "prepare":
                 continue
-            elif step in STEPS and STEPS.index(step) < last:
+            elif step in steps and steps.index(step) < last:
                 state = "cached"
             elif step == "deploy" and promoted is not None and promoted.verdict != "promote":
                 state = "not needed"
             else:
                 state = "not reached"
             views.append(StepView(step=step, state=state, run=record.run if record else "", record=record))
-        return cls(run=run, model_name=model_name, steps=tuple(views), interrupted=interrupted)
+        warned = _forced(store, model_name)
+        return cls(run=run, model_name=model_name, steps=tuple(views), interrupted=interrupted, forced=warned)
 
     def details(self, step: str) -> dict[str, Any]:
         """What a step found, whichever run made it; empty when it left nothing."""
@@ -142,10 +158,18 @@ class RunView(BaseModel):
         """The run in one word."""
         view, failure = self.stopped, self.failure
         if view is not None and failure is not None:
-            if failure.kind == "interrupted":
-                return "interrupted"
-            return "blocked" if failure.kind == BlockedError.kind else "failed"
+            return _FAILURES.get(failure.kind, "failed")
+        deployed = self.deployed
+        if deployed.get("approval") in _APPROVALS:
+            return _APPROVALS[deployed["approval"]]
+        if "approve" in self._by_step:
+            return "promoted" if deployed.get("url") else "unchanged"
         return _VERDICTS.get(self.decision.verdict, "promoted") if self.decision is not None else "failed"
+
+    @property
+    def deployed(self) -> dict[str, Any]:
+        """What the step that puts a version live found."""
+        return self.details("approve") or self.details("deploy")
 
     @property
     def reason(self) -> str:
@@ -153,7 +177,13 @@ class RunView(BaseModel):
         if self.failure is not None and self.stopped is not None:
             named = self.failure.message.startswith(self.stopped.step)
             return self.failure.message if named else f"{self.stopped.step}: {self.failure.message}"
-        return self.decision.reason if self.decision is not None else "no step left a decision"
+        line = next((one.record.line for one in self.steps if one.step in ("approve", "deploy") and one.record), "")
+        judged = self.decision.reason if self.decision is not None else ""
+        if "approve" in self._by_step:
+            return line
+        if self.deployed.get("approval") in _APPROVALS:
+            return f"{line}; {judged.removeprefix('Promoted: ')}"
+        return judged or "no step left a decision"
 
     @property
     def sentence(self) -> str:
@@ -164,19 +194,28 @@ class RunView(BaseModel):
     @property
     def remedy(self) -> str:
         """What the reader can do about it; empty when there is nothing to do."""
-        return self.failure.remedy if self.failure is not None else ""
+        return self.failure.remedy if self.failure is not None else str(self.deployed.get("remedy", ""))
 
     @property
     def exit_code(self) -> int:
         """What the `ratchet` command ends with.
 
-        0 promoted or rejected, 2 bad input, 3 failed, 4 inconclusive, 5 blocked, 130 interrupted.
+        0 promoted, pending, unchanged or rejected, 2 bad input, 3 failed, 4 inconclusive, 5 blocked, 130 interrupted.
         """
         if self.interrupted:
             return INTERRUPTED
         if self.outcome == "failed" and self.failure is not None and self.failure.kind == InputError.kind:
             return InputError.exit_code
         return _EXIT_CODES[self.outcome]
+
+
+def _forced(store: Store, model_name: str) -> str:
+    """What is to be said of a champion that was forced live. A ledger that cannot be read is told elsewhere."""
+    try:
+        entry = forced(Ledger(store, model_name)) if model_name else None
+    except RatchetError:
+        return ""
+    return warning(entry) if entry is not None else ""
 
 
 def _lineage(store: Store, run: str, own: Mapping[str, Record]) -> dict[str, Record]:

@@ -24,6 +24,8 @@ def pin(
         ("champion_version", str),
         ("champion_digest", str),
         ("epoch", int),
+        ("anchor_version", str),
+        ("anchor_digest", str),
         ("baseline_rows", int),
     ],
 ):
@@ -47,6 +49,8 @@ def pin(
         champion_version: Version of the live model, empty when there is none.
         champion_digest: Digest of the live model, empty when there is none.
         epoch: Number of the ledger entry that made the champion, 0 when there is none.
+        anchor_version: Version of the last champion that was shown to be better, empty when that is the champion itself.
+        anchor_digest: Digest of that model.
         baseline_rows: Rows of the last accepted other revision, 0 when there is none.
     """
     from kfp_ratchet.components.pin.pins import pin_run

@@ -28,6 +28,8 @@ class Pins(NamedTuple):
     champion_version: str
     champion_digest: str
     epoch: int
+    anchor_version: str
+    anchor_digest: str
     baseline_rows: int
 
 
@@ -58,13 +60,15 @@ def pin_run(
             if newest is not None and newest <= datetime.now(UTC).replace(tzinfo=None) + _AHEAD:
                 asked = asked.model_copy(update={"end": newest.isoformat()})
         ledger = Ledger(kept, model_name)
-        champion = ledger.champion()
+        champion, anchor = ledger.champion(), ledger.anchor()
         pins = Pins(
             revision=manifest.revision,
             window=dumps(asked.model_dump()),
             champion_version=champion.version if champion else "",
             champion_digest=champion.digest if champion else "",
             epoch=champion.epoch if champion else 0,
+            anchor_version=anchor.version if anchor else "",
+            anchor_digest=anchor.digest if anchor else "",
             baseline_rows=ledger.accepted_rows(other_than=manifest.revision),
         )
         facts = {**pins._asdict(), "window": asked.model_dump(), "source": source}

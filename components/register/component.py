@@ -8,6 +8,7 @@ from kfp_ratchet.components._image import SLIM
 @dsl.component(base_image=SLIM, install_kfp_package=False)
 def register(
     model: dsl.Input[dsl.Model],
+    evidence: dsl.Input[dsl.Artifact],
     decision: dsl.Input[dsl.Artifact],
     registration: dsl.Output[dsl.Artifact],
     model_name: str,
@@ -22,6 +23,7 @@ def register(
 
     Args:
         model: The candidate.
+        evidence: What the decision was taken on; kept in the store, so that it can be taken again.
         decision: The gate's decision.
         registration: Version, digest and links (JSON).
         model_name: Registered name of the model.
@@ -37,6 +39,8 @@ def register(
     return register_model(
         model.path,
         model.uri,
+        evidence.path,
+        evidence.uri,
         decision.path,
         decision.uri,
         model_name,

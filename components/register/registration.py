@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from kfp_ratchet.components._image import VERSION
+from kfp_ratchet.components.shared.archive import keep_decision, keep_evidence
 from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.entry import Draft, Entry
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InconclusiveError, RatchetError
 from kfp_ratchet.components.shared.journal import Origin, journal
 from kfp_ratchet.components.shared.lease import lease
 from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.looks import looks
 from kfp_ratchet.components.shared.model import Card, model_digest
 from kfp_ratchet.components.shared.store import Store
 
@@ -22,6 +24,8 @@ _TAG_LENGTH = 4000
 def register_model(
     model: str,
     model_uri: str,
+    evidence: str,
+    evidence_uri: str,
     decision: str,
     decision_uri: str,
     model_name: str,
@@ -38,6 +42,8 @@ def register_model(
     Args:
         model: The candidate's folder.
         model_uri: Its URI, for the journal.
+        evidence: Folder of evidence that the decision was taken on.
+        evidence_uri: Its URI, for the journal.
         decision: The gate's decision file.
         decision_uri: Its URI, for the journal.
         model_name: Registered name of the model.
@@ -51,10 +57,12 @@ def register_model(
         The version; the champion's for a candidate that is the champion.
 
     Raises:
+        InconclusiveError: The verdict is inconclusive and the policy wants the run to fail then; everything is written.
         RatchetError: The decision is about another model, or MLflow or the ledger refuse.
     """
     run = Origin.of(registration_uri).run
-    with journal(store, registration_uri, inputs={"model": model_uri, "decision": decision_uri}) as step:
+    inputs = {"model": model_uri, "evidence": evidence_uri, "decision": decision_uri}
+    with journal(store, registration_uri, inputs) as step:
         decided, card = Decision.read(decision), Card.read(model)
         digest = model_digest(model)
         # A decision on evidence that cannot be read names no model; it is no promotion either.
@@ -64,6 +72,9 @@ def register_model(
                 "pass the model that evaluate scored",
             )
         kept, decision_digest = Store(store), digest_file(Path(decision))
+        # First of all, so that no entry ever speaks of what is nowhere to be found.
+        keep_evidence(kept, Path(evidence), decided.evidence_digest)
+        keep_decision(kept, Path(decision), decision_digest)
         ledger = Ledger(kept, model_name)
         if decided.unchanged:
             version = decided.champion_version
@@ -87,24 +98,41 @@ def register_model(
                     run_name=run,
                 )
         entry = None
+        draft = Draft.of(decided, decision_digest, decided.verdict, version, epoch, run)
+        draft = draft.model_copy(update={"digest": digest})
+        unprojected = ""
         if decided.verdict != "promote":
-            draft = Draft.of(decided, decision_digest, decided.verdict, version, epoch, run)
-            entry = ledger.append(draft.model_copy(update={"digest": digest}))
+            entry = ledger.append(draft)
+            unprojected = "" if decided.unchanged else _project(tracking_uri, ledger)
+        looked = entry.evaluation.looks if entry else looks(draft, ledger.newest())
         result = {
             "version": version,
             "digest": digest,
             "verdict": decided.verdict,
             "reason": decided.reason,
             "entry": entry.number if entry else None,
+            "looks": looked,
+            "aliases_error": unprojected,
         }
         _write(registration, {"model": model_name, **result})
         step.found(
-            _line(version, decided, entry),
+            _line(version, decided, entry, looked),
             **result,
             decision=decided.model_dump(mode="json"),
             card=card.model_dump(mode="json", include=_SHOWN_OF_CARD),
         )
+        # When all is written: the run fails, the candidate is kept.
+        if decided.verdict == "inconclusive" and decided.policy.get("on_inconclusive") == "fail":
+            raise InconclusiveError(
+                decided.reason, "the policy says on_inconclusive: fail; give the gate more rows to judge on"
+            )
     return version
+
+
+def _project(tracking_uri: str, ledger: Ledger) -> str:
+    from kfp_ratchet.components.shared import projection
+
+    return projection.project(tracking_uri, ledger)
 
 
 def _tags(decided: Decision, decision_digest: str) -> dict[str, str]:
@@ -133,11 +161,12 @@ def _metrics(decided: Decision, card: Card) -> dict[str, float]:
     }
 
 
-def _line(version: str, decided: Decision, entry: Entry | None) -> str:
+def _line(version: str, decided: Decision, entry: Entry | None, looked: int) -> str:
     if decided.unchanged:
         return f"v{version} is the champion already · entry {entry.number if entry else '-'}"
     noted = f" · entry {entry.number}" if entry else ""
-    return f"v{version} registered · {decided.verdict}{noted}"
+    warned = f" · warning: look {looked + 1} at these rows" if looked else ""
+    return f"v{version} registered · {decided.verdict}{noted}{warned}"
 
 
 def _write(path: str, content: dict[str, Any]) -> None:

@@ -26,6 +26,11 @@ class Columns(BaseModel):
     )
     slices: tuple[str, ...] = Field(default=(), description="Columns whose values are judged one by one.")
     weight: str = Field(default="", description="Weight of a row in training and judging; all 1 when not given.")
+    cluster: str = Field(
+        default="",
+        description="Rows of one value of this column (a customer; of a date or time its day) are not independent of each other, and "
+        "count together when the gate says how sure it is. It may have another role too.",
+    )
     ignore: tuple[str, ...] = Field(default=(), description="Columns that are neither features nor roles.")
 
     @model_validator(mode="after")
@@ -37,6 +42,10 @@ class Columns(BaseModel):
         if judged := next((name for name in self.slices if name in (self.target, self.id)), ""):
             raise ValueError(
                 f"slices names {judged!r}, the target or id, whose values are no groups to judge; leave it out"
+            )
+        if self.cluster and self.cluster in (self.target, self.id):
+            raise ValueError(
+                f"cluster names {self.cluster!r}, the target or id, whose values group no rows; leave it out"
             )
         if self.positive is not None and self.problem != "binary":
             raise ValueError(f"positive is of binary problems, and problem is {self.problem}; leave it out")

@@ -1,15 +1,33 @@
 """What an entry of the ledger says."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kfp_ratchet.components.shared.canonical import digest, dumps, loads
-from kfp_ratchet.components.shared.decision import Decision
+from kfp_ratchet.components.shared.decision import Decision, Evaluation
 
 _CHECKSUM = "checksum"
-Kind = Literal["promote", "reject", "inconclusive", "rollback", "deploy-started", "deploy-failed"]
+Kind = Literal[
+    "promote",
+    "reject",
+    "inconclusive",
+    "pending",
+    "approve",
+    "deny",
+    "force",
+    "rollback",
+    "deploy-started",
+    "deploy-failed",
+]
+"""`pending`: promoted by the gate, waits for a person; `force`: made champion by a person against the gate's verdict or without one."""
+
+MAKES_CHAMPION: frozenset[Kind] = frozenset({"promote", "force", "rollback"})
+REFUSED: frozenset[Kind] = frozenset({"reject", "inconclusive"})
+JUDGED: frozenset[Kind] = REFUSED | {"promote", "pending"}
+ANSWERS: frozenset[Kind] = frozenset({"approve", "deny"})
 
 
 class Metric(BaseModel):
@@ -42,11 +60,19 @@ class Draft(BaseModel):
     decision_digest: str = ""
     evidence_digest: str = ""
     policy_digest: str = ""
+    code: str = Field(default="", description="Digest of this package's source, which judged.")
+    image: str = Field(default="", description="Container image of the package that judged.")
+    evaluation: Evaluation = Evaluation()
+    sets_anchor: bool = Field(
+        default=True,
+        description="For an entry that makes a champion: whether later non-inferiority is judged against it as well.",
+    )
     metric: Metric = Metric()
     by: str = Field(default="", description="The person, where one decided.")
     intent: int = Field(
         default=0, description="Number of the deploy-started entry that this one ends or takes over; 0 for none."
     )
+    answers: int = Field(default=0, description="Number of the pending entry that this one approves or denies.")
 
     @classmethod
     def of(cls, decided: Decision, decision_digest: str, kind: Kind, version: str, epoch: int, run: str) -> Self:
@@ -63,6 +89,8 @@ class Draft(BaseModel):
             decision_digest=decision_digest,
             evidence_digest=decided.evidence_digest,
             policy_digest=decided.policy_digest,
+            evaluation=decided.evaluation,
+            sets_anchor=decided.sets_anchor,
             metric=Metric(
                 name=decided.metric,
                 candidate=decided.candidate.value,
@@ -80,13 +108,38 @@ class Draft(BaseModel):
         return mine == its
 
 
+class Standing(BaseModel):
+    """Where a ledger stands after an entry, so that the newest entry alone says who is champion."""
+
+    model_config = ConfigDict(frozen=True)
+
+    champion: int = Field(default=0, description="Number of the entry that made the champion; the champion epoch.")
+    beneath: int = Field(default=0, description="Number of the entry that made the champion a rollback goes back to.")
+    intent: int = Field(default=0, description="Number of the deploy-started entry that has not ended.")
+    pending: tuple[int, ...] = Field(default=(), description="Pending entries that nobody has answered.")
+    approved: tuple[int, ...] = Field(default=(), description="Approve entries whose version is not live yet.")
+
+
 class Entry(Draft):
     """One line of a model's history."""
 
     number: int
     model: str
-    time: str = Field(description="UTC, ISO 8601.")
+    time: str = Field(description="UTC, ISO 8601, by the clock of the writer; clocks may go backwards, numbers do not.")
     previous: str = Field(description="Digest of the bytes of the entry before; empty for the first.")
+    standing: Standing | None = Field(default=None, description="None in entries of older versions.")
+
+    @property
+    def moment(self) -> datetime:
+        """`time`, aware."""
+        moment = datetime.fromisoformat(self.time)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_time(cls, time: str) -> str:
+        datetime.fromisoformat(time)
+        return time
 
     def written(self) -> bytes:
         """Its bytes in the ledger, with a checksum: the newest entry has no successor yet that would notice a change."""
@@ -117,3 +170,8 @@ class Champion(BaseModel):
     version: str
     digest: str
     epoch: int = Field(description="Number of the entry that made it champion.")
+
+    @classmethod
+    def made_by(cls, entry: Entry) -> Self:
+        """The champion that an entry made."""
+        return cls(version=entry.version, digest=entry.digest, epoch=entry.number)

@@ -39,6 +39,13 @@ class InputError(RatchetError):
     exit_code = 2
 
 
+class InconclusiveError(RatchetError):
+    """The evidence cannot carry the question, and the policy wants the run to fail then. Exit code 4."""
+
+    kind = "inconclusive"
+    exit_code = 4
+
+
 class BlockedError(RatchetError):
     """Validation refused the data. Exit code 5."""
 

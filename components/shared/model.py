@@ -22,6 +22,9 @@ BUILT_IN = {"tabular": "kfp_ratchet.components.train.tabular:Tabular"}
 _METHODS = ("search_space", "fit", "predict", "save", "load")
 
 
+CARD = "ratchet.json"
+
+
 class Card(BaseModel):
     """What `ratchet.json` says about a model."""
 
@@ -54,13 +57,13 @@ class Card(BaseModel):
             RatchetError: The folder is not a model of ours.
         """
         try:
-            return cls.model_validate(loads(Path(folder, "ratchet.json").read_bytes()))
+            return cls.model_validate(loads(Path(folder, CARD).read_bytes()))
         except (OSError, ValueError) as error:
             raise RatchetError(f"{folder} is not a model: {error}", "pass the output `model` of train") from error
 
     def write(self, folder: str | Path) -> None:
         """Write `ratchet.json`."""
-        Path(folder, "ratchet.json").write_text(self.model_dump_json(indent=1))
+        Path(folder, CARD).write_text(self.model_dump_json(indent=1))
 
 
 def model_digest(folder: str | Path) -> str:

@@ -1,26 +1,31 @@
-"""The model registry: one version in MLflow for each model digest, and aliases made from the ledger."""
+"""The model registry: one version in MLflow for each model digest."""
 
 import contextlib
-import itertools
 import logging
 import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
 from kfp_ratchet.components.shared.entry import Champion
 from kfp_ratchet.components.shared.errors import InputError, RatchetError, disk_trouble
-from kfp_ratchet.components.shared.ledger import MAKES_CHAMPION, Ledger
-from kfp_ratchet.components.shared.model import model_digest
+from kfp_ratchet.components.shared.model import CARD, Card, model_digest
 
 RUN_TAG = "ratchet.run"
 DIGEST_TAG = "ratchet.digest"
+APPROVAL_TAG = "ratchet.approval"
+"""A person may set it to `approved` or `denied` on a version that waits."""
 _COMPLETE_TAG = "ratchet.artifacts"
 _ARTIFACTS = "model"
 _PARAMETER_LENGTH = 6000
+
+
+class RegistryError(RatchetError):
+    """MLflow cannot be reached, or refuses."""
 
 
 def register(
@@ -54,7 +59,7 @@ def register(
         RatchetError: MLflow cannot be reached or refuses.
     """
     all_tags = {**tags, DIGEST_TAG: digest}
-    with _client(tracking_uri) as client:
+    with connected(tracking_uri) as client:
         experiment = _experiment(client, tracking_uri, name)
         known = client.search_runs(
             [experiment],
@@ -90,7 +95,7 @@ def fetch(tracking_uri: str, name: str, version: str, digest: str, into: Path) -
         RatchetError: MLflow cannot be reached, there is no such version, or its bytes are not those of `digest`.
     """
     into.mkdir(parents=True, exist_ok=True)
-    with _client(tracking_uri) as client:
+    with connected(tracking_uri) as client:
         run_id = _known(client, tracking_uri, name, version).run_id
         folder = Path(client.download_artifacts(run_id, _ARTIFACTS, str(into)))
     found = model_digest(folder)
@@ -102,13 +107,62 @@ def fetch(tracking_uri: str, name: str, version: str, digest: str, into: Path) -
     return folder
 
 
+def digest_of(tracking_uri: str, name: str, version: str) -> str:
+    """Digest of a version's model as its tag says; `fetch` holds the bytes against it.
+
+    Raises:
+        RatchetError: MLflow cannot be reached, there is no such version, or it was not registered by this package.
+    """
+    with connected(tracking_uri) as client:
+        found = version_of(client, name, version)
+    if found is None or DIGEST_TAG not in found.tags:
+        raise RatchetError(
+            f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}"
+            + (f" with a tag {DIGEST_TAG}" if found is not None else ""),
+            "only versions that the step register made can go live; see them with: ratchet model history",
+        )
+    return str(found.tags[DIGEST_TAG])
+
+
+def approval(tracking_uri: str, name: str, version: str) -> str:
+    """What a person set as the tag `ratchet.approval` on a version; "" for nothing.
+
+    Raises:
+        RatchetError: MLflow cannot be reached, or there is no such version.
+    """
+    with connected(tracking_uri) as client:
+        return str(_known(client, tracking_uri, name, version).tags.get(APPROVAL_TAG, "")).strip()
+
+
+def clear_approval(tracking_uri: str, name: str, version: str) -> None:
+    """Remove that tag.
+
+    Raises:
+        RatchetError: MLflow cannot be reached or refuses.
+    """
+    with connected(tracking_uri) as client:
+        if APPROVAL_TAG in _known(client, tracking_uri, name, version).tags:
+            client.delete_model_version_tag(name, version, APPROVAL_TAG)
+
+
+def card(tracking_uri: str, name: str, version: str) -> Card:
+    """What a version's model folder says about the model, without the model.
+
+    Raises:
+        RatchetError: MLflow cannot be reached, there is no such version, or it is no model of ours.
+    """
+    with connected(tracking_uri) as client, TemporaryDirectory() as folder:
+        run_id = _known(client, tracking_uri, name, version).run_id
+        return Card.read(Path(client.download_artifacts(run_id, f"{_ARTIFACTS}/{CARD}", folder)).parent)
+
+
 def check_champion(tracking_uri: str, name: str, champion: Champion) -> None:
     """Whether a registry is the one that the ledger speaks of: a new one would give away the ledger's version numbers again.
 
     Raises:
         RatchetError: It does not hold the champion.
     """
-    with _client(tracking_uri) as client:
+    with connected(tracking_uri) as client:
         found = _known(client, tracking_uri, name, champion.version).tags.get(DIGEST_TAG)
     if found != champion.digest:
         raise RatchetError(
@@ -119,6 +173,18 @@ def check_champion(tracking_uri: str, name: str, champion: Champion) -> None:
 
 
 def _known(client: Any, tracking_uri: str, name: str, version: str) -> Any:
+    found = version_of(client, name, version)
+    if found is None:
+        raise RatchetError(
+            f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}, though the ledger knows it",
+            "check tracking_uri, or restore its database: the ledger and this registry do not belong together, or the version was "
+            "deleted",
+        )
+    return found
+
+
+def version_of(client: Any, name: str, version: str) -> Any:
+    """A version as MLflow has it, None when there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -126,36 +192,19 @@ def _known(client: Any, tracking_uri: str, name: str, version: str) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise RatchetError(
-            f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}, though the ledger knows it",
-            "check tracking_uri, or restore its database: the ledger and this registry do not belong together, or the version was "
-            "deleted",
-        ) from None
+        return None
 
 
-def project_aliases(tracking_uri: str, name: str, ledger: Ledger) -> dict[str, str]:
-    """Make the aliases anew from the ledger: champion, previous (where a rollback goes), challenger (on its way or failed to go live).
-
-    Returns:
-        The version by alias.
-
-    Raises:
-        RatchetError: MLflow cannot be reached or refuses.
-    """
-    lineage = ledger.lineage()
-    wanted = dict(zip(("champion", "previous"), (entry.version for entry in reversed(lineage)), strict=False))
-    since = itertools.takewhile(lambda entry: entry.kind not in MAKES_CHAMPION, ledger.newest())
-    challenger = next((entry for entry in since if entry.kind in ("deploy-started", "deploy-failed")), None)
-    if challenger is not None:
-        wanted["challenger"] = challenger.version
-    with _client(tracking_uri) as client:
-        there = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
-        for alias, version in wanted.items():
-            if there.get(alias) != version:
-                client.set_registered_model_alias(name, alias, version)
-        for alias in {"champion", "previous", "challenger"} & set(there) - set(wanted):
-            client.delete_registered_model_alias(name, alias)
-    return wanted
+def versions_of(client: Any, name: str) -> list[Any]:
+    """All versions of a model."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def masked(uri: str) -> str:
@@ -164,14 +213,18 @@ def masked(uri: str) -> str:
 
 
 @contextlib.contextmanager
-def _client(tracking_uri: str) -> Iterator[Any]:
-    """An MLflow client that gives up soon and says what is wrong in one line."""
+def connected(tracking_uri: str) -> Iterator[Any]:
+    """An MLflow client that gives up on a request within a minute, whatever the server does, and says what is wrong in one line.
+
+    Raises:
+        RegistryError: What is done with it failed.
+    """
     if not tracking_uri:
         raise InputError(
             "the MLflow tracking URI is not set", "give one, e.g. tracking_uri: sqlite:///.ratchet/mlflow.db"
         )
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     database = _database(tracking_uri)
     if database is not None:
@@ -190,7 +243,7 @@ def _client(tracking_uri: str) -> Iterator[Any]:
         yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     except trouble as error:
         reason = (masked(str(error)).strip() or type(error).__name__).splitlines()[0][:500]
-        raise RatchetError(
+        raise RegistryError(
             f"MLflow at {masked(tracking_uri)} failed: {reason}",
             disk_trouble(error)
             or "check tracking_uri, that the server runs and that you may write to it; then run this step again",
@@ -211,10 +264,11 @@ def _check_database(database: Path) -> None:
             return
         if database.is_file() and not database.stat().st_size:
             raise sqlite3.DatabaseError("file is empty")
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+        # Not `mode=ro`: whoever was killed within a transaction left a journal, which the next reader must be able to roll back.
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True)) as connection:
             connection.execute("SELECT name FROM sqlite_master").fetchall()
     except (OSError, sqlite3.Error) as error:
-        raise RatchetError(
+        raise RegistryError(
             f"MLflow's database {database} cannot be used: {error}",
             disk_trouble(error) or "restore it from a backup; nothing was written to it",
         ) from error

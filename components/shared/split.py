@@ -105,7 +105,7 @@ def require_roles(present: Sequence[str], columns: Columns, where: str = "the mo
     Raises:
         InputError: One is missing; the message names role, column and the nearest one that is there.
     """
-    wanted = [(role, getattr(columns, role)) for role in ("target", "id", "time", "weight")]
+    wanted = [(role, getattr(columns, role)) for role in ("target", "id", "time", "weight", "cluster")]
     wanted += [(role, name) for role in ("slices", "ignore") for name in getattr(columns, role)]
     for role, name in wanted:
         if name and name not in present:
@@ -123,7 +123,8 @@ def require_kinds(rows: pl.DataFrame, columns: Columns) -> None:
     Raises:
         InputError: One does not; the message names role, column and type.
     """
-    roles = [("target", columns.target), ("id", columns.id), *(("slices", name) for name in columns.slices)]
+    roles = [("target", columns.target), ("id", columns.id), ("cluster", columns.cluster)]
+    roles += [("slices", name) for name in columns.slices]
     for role, name in roles:
         if name in rows.columns and not is_plain(rows.schema[name]):
             raise InputError(

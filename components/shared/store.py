@@ -1,7 +1,9 @@
 """The project's store: a folder or a bucket that holds ledger, journal, studies and checkpoints."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +12,20 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from kfp_ratchet.components.shared.errors import InputError, RatchetError, disk_trouble
+from kfp_ratchet.components.shared.store_probe import creates_once
+
+_RETRY_FOR = timedelta(seconds=15)
+"""How long a request is tried again. One without an answer ends after obstore's 30 s, so a store that is away is told within that."""
+
+_ABSENT = (NotFoundError, FileNotFoundError)
+_TAKEN = (AlreadyExistsError, PreconditionError)
+
+_proven: set[str] = set()
+"""Stores that this process has seen keep the condition."""
+
+
+class UnsafeStoreError(InputError):
+    """The store lets two writers create the same key."""
 
 
 class Store:
@@ -18,7 +34,10 @@ class Store:
     Args:
         uri: A folder (relative ones count from the working directory) or an object-store URL such as `s3://bucket/prefix`.
 
-    A folder is made by the first write: whoever only reads leaves nothing behind.
+    A folder is made by the first write: whoever only reads leaves nothing behind. Credentials and options of a bucket come from the
+    environment, as obstore reads it: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL (another
+    S3 than Amazon's; path style is the default), AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true, AWS_ALLOW_HTTP=true for `http://` endpoints,
+    GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and the like.
 
     Raises:
         InputError: `uri` is empty or cannot be opened; for a folder that is not there yet, when it is first written to.
@@ -36,7 +55,9 @@ class Store:
     @cached_property
     def _objects(self) -> ObjectStore:
         with self._opened():
-            return LocalStore(self._folder, mkdir=True) if self._folder else from_url(self.uri)
+            if self._folder:
+                return LocalStore(self._folder, mkdir=True)
+            return from_url(self.uri, retry_config={"max_retries": 10, "retry_timeout": _RETRY_FOR})
 
     def _is_absent(self) -> bool:
         """Whether nothing was ever written here."""
@@ -47,11 +68,15 @@ class Store:
         """Write `content` only if `key` does not exist yet; of many racing writers of different contents exactly one gets True.
 
         Also True when `key` holds this very content: the answer to an earlier request of ours may have been lost on its way.
+
+        Raises:
+            UnsafeStoreError: The store lets several succeed; tried once a process, before anything is created.
         """
+        self._prove(key)
         try:
-            with self._reached(key):
+            with self._reached(key, *_TAKEN):
                 obstore.put(self._objects, key, content, mode="create")
-        except (AlreadyExistsError, PreconditionError):
+        except _TAKEN:
             return self.get(key) == content
         return True
 
@@ -65,17 +90,66 @@ class Store:
         if self._is_absent():
             return None
         try:
-            with self._reached(key):
+            with self._reached(key, *_ABSENT):
                 return bytes(obstore.get(self._objects, key).bytes())
-        except (NotFoundError, FileNotFoundError):
+        except _ABSENT:
             return None
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write or replace `key` with a file's content, whole or not at all; in parts, so that memory stays bounded."""
+        with self._reached(key):
+            obstore.put(self._objects, key, path)
+
+    def download(self, key: str, path: Path) -> bool:
+        """Write the content of `key` to a file, in parts; False when there is no such key."""
+        if self._is_absent():
+            return False
+        try:
+            with self._reached(key, *_ABSENT), path.open("wb") as file:
+                for part in obstore.get(self._objects, key):
+                    file.write(part)
+        except _ABSENT:
+            path.unlink(missing_ok=True)
+            return False
+        return True
+
+    def size(self, key: str) -> int | None:
+        """Bytes of `key`, None when there is none."""
+        if self._is_absent():
+            return None
+        try:
+            with self._reached(key, *_ABSENT):
+                size: int = obstore.head(self._objects, key)["size"]
+        except _ABSENT:
+            return None
+        return size
+
+    def age(self, key: str) -> timedelta:
+        """How long ago `key` was written, by the store's own clock: no clocks of two machines are compared.
+
+        Raises:
+            RatchetError: There is no such key.
+        """
+        now = f"clock/{uuid.uuid4().hex}"
+        self.put(now, b"")
+        try:
+            with self._reached(key, *_ABSENT):
+                there = obstore.head(self._objects, key)["last_modified"]
+                age: timedelta = obstore.head(self._objects, now)["last_modified"] - there
+                return age
+        except _ABSENT:
+            raise RatchetError(f"{key} is not in the store {self.uri}") from None
+        finally:
+            self.delete(now)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys below the folder `prefix`, sorted."""
         if self._is_absent():
             return
         with self._reached(prefix):
-            found = sorted(item["path"] for page in obstore.list(self._objects, prefix=prefix) for item in page)
+            found = sorted(
+                item["path"] for page in obstore.list(self._objects, prefix=prefix, chunk_size=1000) for item in page
+            )
         yield from found
 
     def delete(self, key: str) -> None:
@@ -83,10 +157,25 @@ class Store:
         if self._is_absent():
             return
         try:
-            with self._reached(key):
+            with self._reached(key, *_ABSENT):
                 obstore.delete(self._objects, key)
-        except (NotFoundError, FileNotFoundError):
+        except _ABSENT:
             return
+
+    def _prove(self, key: str) -> None:
+        """Never trust a bucket that does not keep the condition; a folder is kept to it by the kernel."""
+        if self._folder is not None or self.uri in _proven:
+            return
+        with self._reached(key):
+            kept = creates_once(self._objects)
+        if not kept:
+            raise UnsafeStoreError(
+                f"the store {self.uri} lets two writers create the same object, so two runs could both become champion; nothing was "
+                "written",
+                "use one that keeps `If-None-Match: *`: Amazon S3, MinIO, Cloudflare R2, Google Cloud Storage, Azure Blob Storage, or a "
+                "folder (`rclone serve s3` does not)",
+            )
+        _proven.add(self.uri)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
@@ -98,11 +187,11 @@ class Store:
             ) from error
 
     @contextlib.contextmanager
-    def _reached(self, key: str) -> Iterator[None]:
-        """Errors that are no answer about `key` become one that names the store."""
+    def _reached(self, key: str, *answers: type[Exception]) -> Iterator[None]:
+        """Errors become one that names the store, except those that are an answer about `key`."""
         try:
             yield
-        except (AlreadyExistsError, PreconditionError, NotFoundError, FileNotFoundError):
+        except answers:
             raise
         except (BaseError, OSError) as error:
             raise RatchetError(

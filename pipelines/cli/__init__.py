@@ -13,7 +13,7 @@ from contextlib import suppress
 import typer
 
 from kfp_ratchet.components._image import VERSION
-from kfp_ratchet.pipelines.cli import authoring, data, model, replay, run, serving
+from kfp_ratchet.pipelines.cli import authoring, data, gate, ledger, model, replay, run, serving
 from kfp_ratchet.pipelines.cli.commands import Command, Group, UsageError
 from kfp_ratchet.pipelines.cli.terminal import Terminal, never_fail_on_characters
 
@@ -38,6 +38,8 @@ app.command(cls=Command)(serving.status)
 app.command(cls=Command)(serving.stop)
 app.command("compile", cls=Command)(authoring.compile_pipelines)
 app.add_typer(model.app, name="model")
+app.add_typer(gate.app, name="gate")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(data.app, name="data")
 
 

@@ -1,11 +1,12 @@
-"""`ratchet model`: what was live when, and going back."""
+"""`ratchet model`: what was live when, and what people decide about it."""
 
-import getpass
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kfp_ratchet.pipelines.cli import by_hand, differences
 from kfp_ratchet.pipelines.cli.commands import Command, Group
 from kfp_ratchet.pipelines.cli.serving import CONFIG, ConfigOption, JsonOption, moment
 from kfp_ratchet.pipelines.cli.terminal import Terminal, plain
@@ -14,13 +15,17 @@ if TYPE_CHECKING:
     from kfp_ratchet.components.shared.entry import Entry
     from kfp_ratchet.pipelines.project import Project
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="What was live when, and going back.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="What was live when, approving, and going back.")
 NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model; the project's own when not given.")]
 _NARROW = 100
 """Columns below which a reason stands in a line of its own."""
 _COLOURS = {
     "promote": "green",
+    "force": "bold red",
     "rollback": "magenta",
+    "pending": "cyan",
+    "approve": "green",
+    "deny": "yellow",
     "reject": "yellow",
     "inconclusive": "yellow",
     "deploy-failed": "red",
@@ -29,7 +34,9 @@ _COLOURS = {
 
 @app.command(cls=Command)
 def history(name: NameArgument = "", config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
-    """Print every promotion, rejection and rollback with its reason, oldest first.
+    """Print every promotion, rejection, approval and rollback, who decided and why, oldest first.
+
+    A refusal on rows that judged other models before says how many.
 
     Example: ratchet model history flights
     """
@@ -41,7 +48,7 @@ def history(name: NameArgument = "", config: ConfigOption = CONFIG, as_json: Jso
     from kfp_ratchet.pipelines.project import Project
 
     project = Project.open(config)
-    model = _known(project, name)
+    model = project.model(name)
     entries = entries_of(project.store.uri, model)
     if as_json:
         typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
@@ -52,12 +59,12 @@ def history(name: NameArgument = "", config: ConfigOption = CONFIG, as_json: Jso
         return
     if not console.is_terminal:
         for entry in entries:
-            told = f"{entry.number:>4}  {moment(entry.time)}  {entry.kind:<14}  v{entry.version:<4}  {entry.reason}"
+            told = f"{entry.number:>4}  {moment(entry.time)}  {entry.kind:<14}  v{entry.version:<4}  {_why(entry)}"
             console.say(" ".join(told.splitlines()))
     elif console.width < _NARROW:
         for entry in entries:
             console.say(f"{entry.number}  {moment(entry.time)}  ", _kind(entry), f"  v{entry.version}")
-            console.print(Padding(plain(entry.reason), (0, 0, 0, 3)))
+            console.print(Padding(plain(_why(entry)), (0, 0, 0, 3)))
     else:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column("#", justify="right")
@@ -65,7 +72,7 @@ def history(name: NameArgument = "", config: ConfigOption = CONFIG, as_json: Jso
             table.add_column(column, no_wrap=True)
         table.add_column("why", overflow="fold")
         for entry in entries:
-            row = str(entry.number), moment(entry.time), Text(*_kind(entry)), f"v{entry.version}", plain(entry.reason)
+            row = str(entry.number), moment(entry.time), Text(*_kind(entry)), f"v{entry.version}", plain(_why(entry))
             table.add_row(*row)
         console.print(table)
 
@@ -74,89 +81,91 @@ def _kind(entry: "Entry") -> tuple[str, str]:
     return entry.kind, _COLOURS.get(entry.kind, "dim")
 
 
-@app.command(cls=Command)
-def live(name: NameArgument = "", config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
-    """Print what is live on this machine. Exits with 1 when nothing answers.
+def _why(entry: "Entry") -> str:
+    """Reason, who decided, and a warning when the rows were looked at before."""
+    looks = entry.evaluation.looks
+    warned = f"(look {looks + 1} at these rows)" if looks else ""
+    # What waits was promoted by the gate only.
+    reason = entry.reason.removeprefix("Promoted: ") if entry.kind == "pending" else entry.reason
+    return " ".join(filter(None, [reason, f"(by {entry.by})" if entry.by else "", warned]))
 
-    Example: ratchet model live --json
+
+@app.command(cls=Command)
+def live(
+    name: NameArgument = "",
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="What the ledger says was champion then, wherever it served: an ISO date or time, UTC when it names no zone.",
+        ),
+    ] = "",
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what is live on this machine, or what was champion at some time. Exits with 1 when nothing answers, or nothing was.
+
+    Example: ratchet model live --at 2026-03-01T12:00Z
     """
     from kfp_ratchet.components.deploy.live import live as look
+    from kfp_ratchet.components.shared.forced import forced, warning
+    from kfp_ratchet.components.shared.ledger import Ledger
     from kfp_ratchet.pipelines.project import Project
 
     project = Project.open(config)
-    there = look(project.serving, _known(project, name))
+    model = project.model(name)
+    if at:
+        _tell_past(project, model, at, as_json)
+        return
+    there = look(project.serving, model)
     if there is None:
         typer.echo("null" if as_json else "nothing is live here")
         raise typer.Exit(1)
     what, answers = there
+    made_by_force = forced(Ledger(project.store, model))
+    by_force = warning(made_by_force) if made_by_force and made_by_force.version == what.version else ""
     if as_json:
-        typer.echo(json.dumps({**what.model_dump(), "answers": answers}, indent=1))
+        typer.echo(json.dumps({**what.model_dump(), "answers": answers, "forced": by_force}, indent=1))
     else:
-        typer.echo(
+        console = Terminal()
+        console.say(
             f"v{what.version} at {what.url}, ledger entry {what.epoch or what.entry}"
             + ("" if answers else ": does not answer")
         )
+        if by_force:
+            console.tell(("forced", "bold red"), ": ", by_force)
     raise typer.Exit(0 if answers else 1)
 
 
-@app.command(cls=Command)
-def rollback(
-    name: NameArgument = "",
-    to: Annotated[
-        str | None,
-        typer.Option(
-            "--to",
-            metavar="VERSION",
-            help="Version of a former champion, as in `ratchet model history`; the one before when not given.",
-        ),
-    ] = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.")] = "",
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who; your user name when not given.")] = "",
-    config: ConfigOption = CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a former champion live again. It is started and asked before any traffic moves.
-
-    Example: ratchet model rollback flights --reason "complaints from Newark"
-    """
-    from kfp_ratchet.components.deploy.live import rollback as go_back
-    from kfp_ratchet.pipelines.project import Project
-
-    project = Project.open(config)
-    console = Terminal(quiet=as_json)
-    entry = go_back(
-        project.store.uri,
-        _known(project, name),
-        project.tracking_uri,
-        project.serving,
-        to,
-        by or getpass.getuser(),
-        reason,
-        lambda line: console.say((line, "dim")),
-    )
-    if as_json:
-        typer.echo(json.dumps(entry.model_dump(mode="json"), indent=1))
-    console.say(f"v{entry.version} is live and champion again, ledger entry {entry.number}")
-
-
-def _known(project: "Project", name: str) -> str:
-    """The model that is meant: the project's own when none is named.
+def _tell_past(project: "Project", model: str, at: str, as_json: bool) -> None:
+    """Who was champion at a time.
 
     Raises:
-        InputError: The ledger never heard of it; names the nearest that it knows.
+        InputError: That is no time, or it lies ahead.
     """
-    from difflib import get_close_matches
-
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.components.shared.ledger import Ledger
 
-    if name in ("", project.config.name):
-        return project.config.name
-    if any(Ledger(project.store, name).newest()):
-        return name
-    known = sorted({key.split("/")[1] for key in project.store.keys("ledger")} | {project.config.name})
-    near = get_close_matches(name, known, n=1)
-    raise InputError(
-        f"the ledger at {project.store.uri} has no model {name!r}",
-        f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}",
-    )
+    try:
+        when = datetime.fromisoformat(at)
+    except ValueError:
+        raise InputError(f"--at {at!r} is not a time", "write e.g. --at 2026-03-01T12:00Z or --at 2026-03-01") from None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    if when > datetime.now(UTC):
+        raise InputError(f"--at {at} lies ahead; nobody knows yet what will be live then")
+    made = Ledger(project.store, model).champion_at(when)
+    if as_json:
+        typer.echo(json.dumps(made.model_dump(mode="json") if made else None, indent=1))
+    elif made is None:
+        typer.echo(f"{model} had no champion yet at {at}")
+    else:
+        by = f" by {made.by}" if made.by else ""
+        typer.echo(f"v{made.version}, since {moment(made.time)} UTC: {made.kind}{by}, ledger entry {made.number}")
+    raise typer.Exit(0 if made else 1)
+
+
+app.command(cls=Command)(differences.diff)
+app.command(cls=Command)(by_hand.approve)
+app.command(cls=Command)(by_hand.deny)
+app.command(cls=Command)(by_hand.rollback)

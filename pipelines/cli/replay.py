@@ -12,7 +12,7 @@ from kfp_ratchet.pipelines.cli.terminal import Terminal
 if TYPE_CHECKING:
     from kfp_ratchet.pipelines.replay.story import Retrain
 
-_COLOURS = {"promoted": "green", "rejected": "yellow", "inconclusive": "yellow", "blocked": "red"}
+_COLOURS = {"promoted": "green", "rejected": "yellow", "inconclusive": "yellow", "blocked": "red", "pending": "cyan"}
 
 
 def replay(

@@ -13,14 +13,24 @@ from kfp_ratchet.pipelines.cli.serving import how_to_ask, shown, start_command
 from kfp_ratchet.pipelines.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kfp_ratchet.pipelines.runner import Finished
 
-PIPELINES = ("continuous_training",)
+_COLOURS = {
+    "promoted": "green",
+    "pending": "cyan",
+    "unchanged": "yellow",
+    "rejected": "yellow",
+    "inconclusive": "yellow",
+}
+PIPELINES = ("continuous_training", "approve")
 
 
 def run(
     pipeline: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="continuous_training, or the path of a compiled pipeline.")
+        str,
+        typer.Argument(metavar="PIPELINE", help="continuous_training, approve, or the path of a compiled pipeline."),
     ] = "continuous_training",
     config: Annotated[
         Path,
@@ -48,26 +58,30 @@ def run(
 ) -> None:
     """Train a challenger, judge it against the champion, and put it live when it is shown to be better.
 
+    `ratchet run approve` puts a version live that waited for approval, as that pipeline does on a cluster.
+
     Example: ratchet run --config ratchet.yaml -p trials=20 -p as_of=2026-03-31
     """
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines import runner
     from kfp_ratchet.pipelines.cli.live import Board
+    from kfp_ratchet.pipelines.config import APPROVE_PARAMETERS, PARAMETERS
     from kfp_ratchet.pipelines.project import Project
 
-    package = "" if pipeline in PIPELINES else pipeline
+    package, named = ("", pipeline) if pipeline in PIPELINES else (pipeline, runner.TRAINING)
     if package and not Path(package).is_file():
         raise InputError(
             f"there is no pipeline {pipeline!r}", f"name one of {', '.join(PIPELINES)} or the path of a compiled YAML"
         )
     project = Project.open(config)
-    given = parameters_of(parameter or [])
+    given = parameters_of(parameter or [], APPROVE_PARAMETERS if named == "approve" else PARAMETERS)
     console = Terminal(quiet=as_json)
     try:
-        with Board(console, runner.steps(project, package)) as board:
+        with Board(console, runner.steps(project, package, named)) as board:
             finished = runner.run(
                 project,
                 given,
+                pipeline=named,
                 package=package,
                 cache=not no_cache,
                 on_change=board.show,
@@ -82,8 +96,8 @@ def run(
     raise typer.Exit(finished.view.exit_code)
 
 
-def parameters_of(pairs: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` pairs as pipeline parameters of the right type.
+def parameters_of(pairs: list[str], parameters: "Mapping[str, type[str] | type[int]] | None" = None) -> dict[str, Any]:
+    """`NAME=VALUE` pairs as pipeline parameters of the right type: those of `continuous_training` when not given.
 
     Raises:
         InputError: Not a pair, an unknown name (with the nearest right one) or a number that is none.
@@ -93,19 +107,20 @@ def parameters_of(pairs: list[str]) -> dict[str, Any]:
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines.config import PARAMETERS
 
+    known = PARAMETERS if parameters is None else parameters
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"-p {pair!r} is not NAME=VALUE", "write e.g. -p trials=20")
-        if name not in PARAMETERS:
-            near = get_close_matches(name, PARAMETERS, n=1)
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
             raise InputError(
                 f"there is no parameter {name!r}",
-                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PARAMETERS)}",
+                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}",
             )
         try:
-            values[name] = PARAMETERS[name](value)
+            values[name] = known[name](value)
         except ValueError:
             raise InputError(f"-p {name}={value}: not a whole number", f"write e.g. -p {name}=20") from None
     return values
@@ -114,11 +129,13 @@ def parameters_of(pairs: list[str]) -> dict[str, Any]:
 def _tell(console: Terminal, finished: "Finished", config: Path, verbose: bool) -> None:
     """The end of a run: verdict, report, where to look, and how to ask the model that is live."""
     view = finished.view
-    colour = {"promoted": "green", "rejected": "yellow", "inconclusive": "yellow"}.get(view.outcome, "red")
+    colour = _COLOURS.get(view.outcome, "red")
     console.say()
     console.tell((view.outcome.capitalize(), f"bold {colour}"), "  ", view.sentence)
     if view.remedy:
-        console.tell(("Remedy", "bold"), "  ", view.remedy)
+        console.tell(("To do" if view.outcome == "pending" else "Remedy", "bold"), "  ", view.remedy)
+    if view.forced:
+        console.tell(("Forced", "bold red"), "  ", view.forced)
     if verbose and view.failure and view.failure.traceback:
         console.say(view.failure.traceback)
     rows = [("Report", shown(finished.report) if finished.report else "none was written")]

@@ -31,7 +31,9 @@ def status(
     Example: ratchet status --start
     """
     from kfp_ratchet.components.deploy.live import ensure, live
-    from kfp_ratchet.components.shared.ledger import JUDGED, Ledger
+    from kfp_ratchet.components.shared.entry import JUDGED
+    from kfp_ratchet.components.shared.forced import forced, warning
+    from kfp_ratchet.components.shared.ledger import Ledger
     from kfp_ratchet.pipelines.project import Project
 
     project = Project.open(config)
@@ -44,6 +46,8 @@ def status(
     there = live(project.serving, model)
     judged = next((entry for entry in ledger.newest() if entry.kind in JUDGED), None)
     problems = ledger.verify()
+    by_force = forced(ledger)
+    waits = ledger.pending()
     answers = there is not None and there[1] and champion is not None and there[0].digest == champion.digest
     if as_json:
         facts = {
@@ -51,12 +55,14 @@ def status(
             "champion": champion.model_dump() if champion else None,
             "live": there[0].model_dump() if there else None,
             "answers": answers,
+            "forced": by_force.model_dump(mode="json") if by_force else None,
+            "pending": [entry.model_dump(mode="json") for entry in waits],
             "last": judged.model_dump(mode="json") if judged else None,
             "ledger_problems": problems,
         }
         typer.echo(json.dumps(facts, indent=1))
     elif champion is None:
-        console.say(f"{model} has no champion yet; run: ratchet run")
+        console.say(f"{model} has no champion yet" + ("" if waits else "; run: ratchet run"))
     else:
         console.say(f"{model}: v{champion.version} is champion since ledger entry {champion.epoch}")
         if answers and there:
@@ -68,6 +74,13 @@ def status(
             console.say(("does not answer", "bold red"), f"; start it: {start_command(config)}")
         if judged:
             console.tell(f"last: {moment(judged.time)} UTC  {judged.reason or judged.kind}")
+    if by_force:
+        console.tell(("forced", "bold red"), ": ", warning(by_force))
+    for entry in waits:
+        console.say(
+            (f"v{entry.version} waits for approval", "bold"),
+            f": ratchet model approve {model} {entry.version}, or deny",
+        )
     for problem in problems:
         console.say(("the ledger is corrupt", "bold red"), f": {problem}; restore it from a backup")
     raise typer.Exit(0 if (champion is None or answers) and not problems else 1)

@@ -115,6 +115,8 @@ def _answer(question: Question) -> None:
             model_name=question.model,
             champion_version=question.live_version,
             champion_digest=question.live_digest,
+            anchor_version="",
+            anchor_digest="",
             tracking_uri=question.tracking_uri,
             store="",
             evidence_path=evidence,

@@ -20,8 +20,15 @@ SIGNS = {
     "rejected": "\N{MULTIPLICATION X}",
     "inconclusive": "?",
     "blocked": "\N{BLACK SQUARE}",
+    "pending": "\N{HORIZONTAL ELLIPSIS}",
 }
-TONES = {"promoted": "promote", "rejected": "reject", "inconclusive": "inconclusive", "blocked": "blocked"}
+TONES = {
+    "promoted": "promote",
+    "rejected": "reject",
+    "inconclusive": "inconclusive",
+    "blocked": "blocked",
+    "pending": "inconclusive",
+}
 
 _PLOT_PX = 250
 _LANE_PX = 30

@@ -7,7 +7,7 @@ margin.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kfp_ratchet.components.gate.policy import METRICS
+from kfp_ratchet.components.gate.metric_kinds import kind
 from kfp_ratchet.pipelines.replay.story import Retrain
 
 
@@ -46,4 +46,4 @@ def follow(retrains: Sequence[Retrain]) -> list[Choice]:
 
 
 def _is_better(metric: str, value: float, other: float) -> bool:
-    return value > other if METRICS[metric].greater_is_better else value < other
+    return value > other if kind(metric).greater_is_better else value < other

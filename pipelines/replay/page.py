@@ -20,7 +20,7 @@ from kfp_ratchet.pipelines.replay import figures
 from kfp_ratchet.pipelines.replay.naive import Choice
 from kfp_ratchet.pipelines.replay.story import Retrain
 
-OUTCOMES: tuple[Outcome, ...] = ("promoted", "rejected", "inconclusive", "blocked")
+OUTCOMES: tuple[Outcome, ...] = ("promoted", "rejected", "inconclusive", "blocked", "pending")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Year:
     def counts(self) -> dict[str, int]:
         """Retrains by outcome."""
         found = Counter(one.outcome for one in self.retrains)
-        return {outcome: found[outcome] for outcome in OUTCOMES}
+        return {outcome: found[outcome] for outcome in OUTCOMES if found[outcome] or outcome != "pending"}
 
     @property
     def headline(self) -> str:

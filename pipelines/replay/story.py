@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from kfp_ratchet.components.notify.notifications import Outcome
 from kfp_ratchet.components.notify.run_view import RunView
 from kfp_ratchet.components.shared.decision import Decision
-from kfp_ratchet.components.shared.entry import Entry
+from kfp_ratchet.components.shared.entry import JUDGED, Entry
 from kfp_ratchet.components.shared.journal import Origin, read_record
-from kfp_ratchet.components.shared.ledger import JUDGED, Ledger
+from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
-_OUTCOMES: dict[str, Outcome] = {"promote": "promoted", "reject": "rejected", "inconclusive": "inconclusive"}
+_OUTCOMES: dict[str, Outcome] = {
+    "promote": "promoted",
+    "pending": "pending",
+    "reject": "rejected",
+    "inconclusive": "inconclusive",
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Retrain:
     period: str
     run: RunView
     outcome: Outcome
-    """promoted, rejected, inconclusive or blocked."""
+    """promoted, rejected, inconclusive, blocked, or pending: it waits for a person."""
     reason: str
     """One sentence, without the outcome in front."""
     version: str
@@ -46,7 +51,13 @@ def finished(store: Store, model: str, periods: Sequence[str]) -> list[Retrain]:
         RatchetError: The ledger or a record is damaged.
     """
     runs = _runs(store)
-    entries = {entry.run: entry for entry in Ledger(store, model).entries() if entry.kind in JUDGED}
+    ledger = Ledger(store, model).entries()
+    entries = {entry.run: entry for entry in ledger if entry.kind in JUDGED}
+    # Another than the run that let it wait may have put it live.
+    live_since = {(entry.version, entry.epoch): entry for entry in ledger if entry.kind == "promote"}
+    for run, entry in entries.items():
+        if entry.kind == "pending":
+            entries[run] = live_since.get((entry.version, entry.epoch), entry)
     found: list[Retrain] = []
     live = ""
     for period in periods:

@@ -145,7 +145,7 @@ def test_a_database_that_cannot_be_made_is_named_at_once(disk):
     with (
         disk.read_only(),
         pytest.raises(RatchetError, match=r"mlflow\.db cannot be used: permission denied"),
-        registry._client(f"sqlite:///{disk.folder}/mlflow.db"),
+        registry.connected(f"sqlite:///{disk.folder}/mlflow.db"),
     ):
         pytest.fail("it was opened")
 

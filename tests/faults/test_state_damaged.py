@@ -14,7 +14,7 @@ from kfp_ratchet.components.notify.run_view import RunView
 from kfp_ratchet.components.shared import registry
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, read_main, write_table
-from kfp_ratchet.components.shared.entry import Champion, Draft
+from kfp_ratchet.components.shared.entry import Champion, Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.journal import Origin, journal, read_record, read_run
 from kfp_ratchet.components.shared.lease import lease
@@ -77,9 +77,10 @@ def test_an_edit_of_the_newest_ledger_entry_is_noticed_although_nothing_comes_af
     (path,) = (tmp_path / "store").rglob("000001.json")
     path.write_text(path.read_text().replace(*change))
     edited = files(tmp_path)
-    for use in (ledger.champion, ledger.entries, lambda: ledger.append(draft.model_copy(update={"kind": "promote"}))):
+    promotion = draft.model_copy(update={"kind": "promote"})
+    for use in (Ledger.champion, Ledger.entries, lambda other: other.append(promotion)):
         with pytest.raises(RatchetError, match=r"000001\.json .*\(it was changed after it was written\)") as caught:
-            use()
+            use(Ledger(store, "rows"))
         assert "backup" in caught.value.remedy
     assert files(tmp_path) == edited and ledger.verify()
 
@@ -171,7 +172,8 @@ def test_a_lock_with_nonsense_in_it_names_no_holder(tmp_path, garbage):
     target = LocalTarget(Serving(folder=str(tmp_path)), "rows")
     target.folder.mkdir()
     (target.folder / "lock").write_bytes(garbage)
-    assert target.last_held() == 0
+    entry = Draft(kind="deploy-started", version="1", digest="sha256:m", epoch=0, run="r")
+    assert not target.last_held(Entry(**entry.model_dump(), number=1, model="rows", time="2026-01-01", previous=""))
 
 
 def database(path: Path) -> bytes:
@@ -195,7 +197,7 @@ def test_mlflows_database_is_named_at_once_and_left_as_it_is(tmp_path, how):
     before = files(tmp_path)
     with (
         pytest.raises(RatchetError, match=r"MLflow's database .*mlflow\.db cannot be used: ") as caught,
-        registry._client(f"sqlite:///{path}"),
+        registry.connected(f"sqlite:///{path}"),
     ):
         pytest.fail("it was opened")
     assert "restore it from a backup" in caught.value.remedy
@@ -209,7 +211,7 @@ def test_a_registry_that_is_not_the_ledgers_gets_no_version(tmp_path):
     champion = Champion(version="1", digest="sha256:a", epoch=2)
     with pytest.raises(RatchetError, match=r"there is no version 1 of rows in MLflow .* though the ledger knows it"):
         registry.check_champion(uri, "rows", champion)
-    with registry._client(uri) as client:
+    with registry.connected(uri) as client:
         client.create_registered_model("rows")
         client.create_model_version("rows", str(tmp_path), tags={registry.DIGEST_TAG: "sha256:b"})
     with pytest.raises(RatchetError, match="is sha256:b, but the ledger's champion of that version is sha256:a"):

@@ -10,9 +10,11 @@ import yaml
 
 from kfp_ratchet.components._image import SLIM, TRAIN
 from kfp_ratchet.pipelines.compile import compiled
+from kfp_ratchet.pipelines.config import APPROVE_PARAMETERS
 
 ROOT = Path(__file__).parent.parent.parent
 COMPILED = sorted((ROOT / "compiled").glob("*.yaml"))
+TRAINING = [path for path in COMPILED if path.stem != "approve"]
 CONFIGS = (ROOT / "examples" / "flights" / "ratchet.yaml",)
 
 DEPENDENCIES = {
@@ -24,7 +26,7 @@ DEPENDENCIES = {
     "train": {"pin", "prepare", "tune"},
     "evaluate": {"pin", "prepare", "train"},
     "gate": {"evaluate"},
-    "register": {"gate", "pin", "train"},
+    "register": {"evaluate", "gate", "pin", "train"},
     "condition-2": {"evaluate", "gate", "pin", "register"},
 }
 IO = (0.5, 1.0, 4.0)
@@ -41,6 +43,7 @@ TASKS = {
     "gate": (SLIM, True, IO),
     "register": (SLIM, False, IO),
     "deploy": (SLIM, False, IO),
+    "approve": (SLIM, False, IO),
     "notify": (SLIM, False, IO),
 }
 # Kinds of construct whose behaviour on a real server is recorded; a new one needs a recording first.
@@ -69,7 +72,7 @@ def tasks(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_something_compiled() -> None:
-    assert {path.stem for path in COMPILED} == {"continuous_training", "flights"}
+    assert {path.stem for path in COMPILED} == {"continuous_training", "approve", "flights"}
 
 
 def test_checked_in_yaml_is_what_the_code_compiles_to() -> None:
@@ -93,7 +96,15 @@ def test_nothing_in_the_yaml_that_should_not_be_there(path: Path) -> None:
         assert "@" not in value.split("//")[-1].split("/")[0], f"{name} looks as if it held a credential"
 
 
-@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_graph_of_approve() -> None:
+    pipeline = spec(ROOT / "compiled" / "approve.yaml")
+    inner = pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert {name: set(task.get("dependentTasks", [])) for name, task in inner.items()} == {"approve": set()}
+    assert set(pipeline["root"]["dag"]["tasks"]) == {"exit-handler-1", "notify"}
+    assert set(pipeline["root"]["inputDefinitions"]["parameters"]) == set(APPROVE_PARAMETERS)
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
 def test_graph(path: Path) -> None:
     pipeline = spec(path)
     expected = dict(DEPENDENCIES)
@@ -128,7 +139,8 @@ def test_image_caching_and_resources_of_every_step(path: Path) -> None:
             (resources["cpuRequest"], resources["memoryRequest"], resources["memoryLimit"]),
         )
     assert found == {name: TASKS[name] for name in found}
-    assert set(found) == set(TASKS) - ({"prepare"} if path.stem == "continuous_training" else set())
+    without = {"continuous_training": {"prepare", "approve"}, "flights": {"approve"}}
+    assert set(found) == ({"approve", "notify"} if path.stem == "approve" else set(TASKS) - without[path.stem])
 
 
 @pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)

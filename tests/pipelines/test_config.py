@@ -142,6 +142,8 @@ def test_every_problem_is_told_at_once_with_its_line(write):
         (SMALLEST + "window: {evaluate: 14 days}\n", "end of the data, e.g. 14d"),
         (SMALLEST + "store: ''\n", "6: store: must not be empty"),
         (SMALLEST + "policy: {slices: {margin: 0.1}}\n", "6: policy.slices: columns.slices names no column"),
+        (SMALLEST + "policy: {min_clusters: 20}\n", "6: policy.min_clusters: columns.cluster names no column"),
+        (SMALLEST + "policy: {preset: fresh, margin: 0.1}\n", "6: policy: margin is of the preset strict"),
         (SMALLEST + "columns2: 1\n", "did you mean 'columns'?"),
         (SMALLEST + "window:\n  end: tomorrow\n", "7: window.end"),
         (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kfp_ratchet.components.deploy import process
+from kfp_ratchet.components.deploy.by_hand import Place
 from kfp_ratchet.components.deploy.local import LocalTarget
 from kfp_ratchet.components.deploy.probe import Probe
 from kfp_ratchet.components.deploy.serving import Serving
@@ -55,6 +56,7 @@ class Bench:
         self.ledger = Ledger(Store(self.store), "line")
         self.serving = Serving(folder=str(folder / "serving"))
         self.target = LocalTarget(self.serving, "line")
+        self.place = Place(self.store, "line", "", self.serving)
 
     def model(self, version: str) -> Path:
         made = self.folder / "models" / version
@@ -81,6 +83,12 @@ class Bench:
 
     def running(self) -> list[int]:
         return [each.pid for each in process.running(self.target.folder)]
+
+
+@pytest.fixture(scope="session")
+def new_bench(saved_line):
+    """Makes a bench in a folder."""
+    return lambda folder: Bench(folder, saved_line)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from kfp_ratchet.components.deploy.rollout import deploy_version
-from kfp_ratchet.components.shared import registry
+from kfp_ratchet.components.deploy.deployment import deploy_version
+from kfp_ratchet.components.shared import projection, registry
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import read_run
@@ -66,7 +66,7 @@ def test_deployment_file_ledger_aliases_and_journal_agree(step, bench, tmp_path)
     }.items() <= details.items()
     assert details["probe"] == {"rows": 2, "max_difference": 0.0}
     assert step.record().line == f"v1 live at {url} · 2 answers checked · entry 2"
-    with registry._client(step.tracking_uri) as client:
+    with registry.connected(step.tracking_uri) as client:
         assert {k: str(v) for k, v in client.get_registered_model("line").aliases.items()} == {"champion": "1"}
 
 
@@ -74,10 +74,7 @@ def test_deployment_file_ledger_aliases_and_journal_agree(step, bench, tmp_path)
 def test_a_registry_that_fails_after_the_commit_does_not_fail_the_deploy(step, bench, monkeypatch):
     step.register("1")
 
-    def away(*_):
-        raise RatchetError("MLflow is away")
-
-    monkeypatch.setattr(registry, "project_aliases", away)
+    monkeypatch.setattr(projection, "project", lambda *_: "MLflow is away")
     step()
     assert bench.ledger.champion().version == "1"
     assert step.record().details["aliases_error"] == "MLflow is away"
@@ -102,5 +99,5 @@ def test_a_version_whose_bytes_changed_since_it_was_judged_never_starts(step, be
     with pytest.raises(RatchetError, match="as the ledger says"):
         step()
     assert bench.running() == [] and bench.ledger.entries()[-1].kind == "deploy-failed"
-    with registry._client(step.tracking_uri) as client:
+    with registry.connected(step.tracking_uri) as client:
         assert list(client.get_registered_model("line").aliases) == ["challenger"]

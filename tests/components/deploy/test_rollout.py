@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from kfp_ratchet.components.deploy import process, rollout
-from kfp_ratchet.components.deploy.live import ensure, live, rollback, stop
+from kfp_ratchet.components.deploy.by_hand import rollback
+from kfp_ratchet.components.deploy.live import ensure, live, stop
 from kfp_ratchet.components.deploy.local import LocalTarget
 from kfp_ratchet.components.deploy.probe import Probe, ask
 from kfp_ratchet.components.deploy.rollout import roll_out
@@ -45,13 +46,13 @@ def test_a_second_version_replaces_the_first_and_a_rollback_brings_it_back(bench
     assert (first.previous_version, first.answered.rows, first.answered.max_difference) == ("", 2, 0.0)
     deploy(bench, "2")
     assert_live(bench, "2")
-    entry = rollback(bench.store, "line", "", bench.serving, None, "ann", "wrong")
+    entry = rollback(bench.place, None, "ann", "wrong")
     assert (entry.kind, entry.version, entry.by, entry.reason) == ("rollback", "1", "ann", "wrong")
     assert_live(bench, "1")
     with pytest.raises(InputError, match="no champion before"):
-        rollback(bench.store, "line", "", bench.serving, None, "ann", "again")
+        rollback(bench.place, None, "ann", "again")
     with pytest.raises(InputError, match="never champion"):
-        rollback(bench.store, "line", "", bench.serving, "7", "ann", "")
+        rollback(bench.place, "7", "ann", "")
 
 
 @pytest.mark.slow
@@ -172,11 +173,11 @@ def test_a_rollback_killed_after_its_commit_and_repeated_goes_back_once(bench, m
         patch.setattr(Ledger, "append", killed)
         patch.setattr(rollout, "_undo", lambda *_: None)
         with pytest.raises(Killed):
-            rollback(bench.store, "line", "", bench.serving, to, "ann", "wrong")
-    assert rollback(bench.store, "line", "", bench.serving, to, "ann", "wrong").version == "2"
+            rollback(bench.place, to, "ann", "wrong")
+    assert rollback(bench.place, to, "ann", "wrong").version == "2"
     assert_live(bench, "2")
     assert [entry.version for entry in bench.ledger.entries() if entry.kind == "rollback"] == ["2"]
-    assert rollback(bench.store, "line", "", bench.serving, None, "ann", "worse").version == "1"
+    assert rollback(bench.place, None, "ann", "worse").version == "1"
 
 
 @pytest.mark.slow
@@ -242,7 +243,10 @@ def test_a_champion_that_moved_during_the_deploy_undoes_the_switch(bench, monkey
     def then_another_promotes(self, there):
         switch(self, there)
         if there.version == "2" and bench.ledger.champion().version == "1":
-            bench.ledger.append(bench.draft("3", run="elsewhere"))
+            held = bench.ledger.open_intent().number
+            started = bench.draft("3", run="elsewhere", kind="deploy-started").model_copy(update={"intent": held})
+            intent = bench.ledger.append(started).number
+            bench.ledger.append(bench.draft("3", run="elsewhere").model_copy(update={"intent": intent}))
 
     monkeypatch.setattr(LocalTarget, "switch", then_another_promotes)
     with pytest.raises(StaleEpochError, match="version 3 by elsewhere"):

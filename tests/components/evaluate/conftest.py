@@ -81,14 +81,18 @@ class Bench:
         ).write(self.folder / name)
         return self.folder / name
 
-    def evaluate(self, data, model, champion=None, out="evidence", roles=ROLES, window="{}"):
-        digest = model_digest(champion) if champion else ""
+    def evaluate(self, data, model, champion=None, anchor=None, out="evidence", roles=ROLES, window="{}"):
+        pins = [pin for one, version in ((champion, "3"), (anchor, "2")) for pin in self._pin(one, version)]
+        folders = json.dumps({"champion": str(champion or ""), "anchor": str(anchor or "")})
         evaluate_models(
             str(data), "/root/run-1/prepare/rows", str(model), "/root/run-1/train/model", json.dumps(roles), window, "flights",
-            "3" if champion else "", digest, str(champion or ""), str(self.folder / "store"), str(self.folder / out),
+            *pins, folders, str(self.folder / "store"), str(self.folder / out),
             f"/root/run-1/evaluate/{out}",
         )  # fmt: skip
         return self.folder / out
+
+    def _pin(self, model, version):
+        return (version, model_digest(model)) if model else ("", "")
 
     def record(self):
         return read_run(Store(str(self.folder / "store")), "run-1")["evaluate"]
@@ -105,6 +109,8 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(
         scoring,
         "_fetch",
-        lambda folder, model_name, version, digest, into, roles: Contender.load(f"champion v{version}", folder, roles),
+        lambda folder, model_name, name, version, digest, into, roles: Contender.load(
+            f"{name} v{version}", json.loads(folder)[name], roles
+        ),
     )
     return Bench(tmp_path, fetch)

@@ -9,7 +9,7 @@ import pytest
 
 from kfp_ratchet.components.gate import Policy, judge
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
-from kfp_ratchet.components.shared.evidence import Evidence, evidence_digest, read_latency, read_rows
+from kfp_ratchet.components.shared.evidence import Evidence, Facts, Operations, evidence_digest
 
 
 def test_each_row_holds_its_own_label_weight_slice_and_scores(bench):
@@ -20,7 +20,7 @@ def test_each_row_holds_its_own_label_weight_slice_and_scores(bench):
         bench.model("champion", {"z": 2.0}),
         roles={"target": "late", "id": "key", "time": "at", "slices": ["port"], "weight": "worth"},
     )
-    found, evidence = read_rows(folder), Evidence.read(folder)
+    found, facts = Evidence.read(folder).rows, Facts.read(folder)
     expected = rows.filter(pl.col("at") > pl.col("at").max() - pl.duration(days=14)).sort("key")
     assert found["id"].to_list() == expected["key"].to_list()
     assert found["label"].to_list() == [float(late == "yes") for late in expected["late"]]
@@ -28,11 +28,11 @@ def test_each_row_holds_its_own_label_weight_slice_and_scores(bench):
     assert found["slice:port"].to_list() == expected["port"].to_list()
     assert np.allclose(found["candidate"], 1 / (1 + np.exp(-expected["x"])))
     assert np.allclose(found["champion"], 1 / (1 + np.exp(-2 * expected["z"])))
-    assert (evidence.rows, evidence.accepted_rows) == (len(expected), 400)
+    assert (facts.rows, facts.accepted_rows) == (len(expected), 400)
     trained = rows.filter(pl.col("at") <= pl.col("at").max() - pl.duration(days=14))
     share = trained.select((pl.col("late") == "yes").cast(float).dot("worth") / pl.col("worth").sum()).item()
-    assert evidence.baseline["score"] == pytest.approx(share)
-    assert all(evidence.sanity.values())
+    assert facts.baseline["score"] == pytest.approx(share)
+    assert all(facts.sanity.values())
 
 
 def test_the_gate_can_judge_what_evaluate_wrote(bench):
@@ -49,7 +49,11 @@ def test_evidence_is_the_same_bytes_again_and_for_rows_in_another_order(bench):
     one = bench.evaluate(bench.data(rows), model, out="one")
     again = bench.evaluate(bench.data(rows), model, out="again")
     shuffled = bench.evaluate(bench.data(rows.sample(fraction=1, shuffle=True, seed=1), "shuffled"), model, out="other")
-    assert evidence_digest(one) == evidence_digest(again) == evidence_digest(shuffled)
+    assert (
+        evidence_digest(one, operations=False)
+        == evidence_digest(again, operations=False)
+        == evidence_digest(shuffled, operations=False)
+    )
     assert (one / "probe.json").read_bytes() == (again / "probe.json").read_bytes()
 
 
@@ -58,13 +62,13 @@ def test_a_champion_that_is_the_candidate_is_not_fetched(bench, monkeypatch):
 
     monkeypatch.setattr(scoring, "_fetch", None)
     model = bench.model()
-    rows = read_rows(bench.evaluate(bench.data(bench.rows()), model, champion=model))
+    rows = Evidence.read(bench.evaluate(bench.data(bench.rows()), model, champion=model)).rows
     assert rows["candidate"].equals(rows["champion"].alias("candidate"))
 
 
 def test_a_champion_whose_positive_class_is_the_other_one_is_turned_round(bench):
     folder = bench.evaluate(bench.data(bench.rows()), bench.model(), bench.model("champion", classes=("yes", "no")))
-    rows = read_rows(folder)
+    rows = Evidence.read(folder).rows
     assert np.allclose(rows["candidate"], 1 - rows["champion"])
 
 
@@ -86,8 +90,8 @@ def test_classes_are_matched_by_name_and_unknown_ones_get_nothing(bench):
     candidate = bench.model(weights={"x": [1.0, 0.0]}, classes=("a", "b"), **kind)
     champion = bench.model("champion", {"x": [0.0, 1.0, 2.0]}, classes=("b", "d", "a"), **kind)
     folder = bench.evaluate(bench.data(bench.rows()), candidate, champion, roles=roles)
-    evidence, rows = Evidence.read(folder), read_rows(folder)
-    assert evidence.classes == ["a", "b", "d", "c"]
+    facts, rows = Facts.read(folder), Evidence.read(folder).rows
+    assert facts.classes == ["a", "b", "d", "c"]
     assert (rows["candidate:c"] == 0).all()
     assert (rows["candidate:d"] == 0).all()
     x = rows.join(bench.rows(), left_on="id", right_on="key", maintain_order="left")["x"]
@@ -95,24 +99,24 @@ def test_classes_are_matched_by_name_and_unknown_ones_get_nothing(bench):
     assert np.allclose(rows["champion:b"], 1 / total)
     assert np.allclose(rows["champion:a"], (2 * x).exp() / total)
     assert set(rows["label"].unique()) == {0.0, 1.0, 3.0}
-    assert sum(evidence.baseline["scores"]) == pytest.approx(1)
-    assert evidence.baseline["scores"][2] == 0
+    assert sum(facts.baseline["scores"]) == pytest.approx(1)
+    assert facts.baseline["scores"][2] == 0
 
 
 def test_regression_keeps_values_and_units(bench):
     roles = {"target": "minutes", "problem": "regression", "id": "key", "time": "at"}
     model = bench.model(weights={"x": 10.0}, problem="regression", target="minutes")
     folder = bench.evaluate(bench.data(bench.rows()), model, roles=roles)
-    rows = read_rows(folder)
+    rows = Evidence.read(folder).rows
     assert 0.5 < (rows["candidate"] - rows["label"]).std() < 2
-    assert "probabilities" not in Evidence.read(folder).sanity
+    assert "probabilities" not in Facts.read(folder).sanity
 
 
 @pytest.mark.parametrize(
     ("kind", "broken"),
     [
-        ("PeeksAtTheBatch", "repeatable"),
-        ("GoesByPosition", "repeatable"),
+        ("PeeksAtTheBatch", "order_stable"),
+        ("GoesByPosition", "order_stable"),
         ("ThrowsDice", "repeatable"),
         ("SaysNaN", "finite"),
         ("SaysTheSame", "not_constant"),
@@ -121,7 +125,7 @@ def test_regression_keeps_values_and_units(bench):
 )
 def test_insane_scores_are_found_and_never_promoted(bench, kind, broken):
     folder = bench.evaluate(bench.data(bench.rows(2000)), bench.model(kind=kind), window='{"evaluate": "90d"}')
-    assert Evidence.read(folder).sanity[broken] is False
+    assert Facts.read(folder).sanity[broken] is False
     assert judge(folder, Policy(resamples=200)).verdict == "inconclusive"
     assert broken in bench.record().line
 
@@ -180,22 +184,28 @@ def test_nan_labels_of_a_regression_are_counted(bench):
 
 def test_rows_without_an_id_column_are_numbered(bench):
     folder = bench.evaluate(bench.data(bench.rows()), bench.model(), roles={"target": "late", "time": "at"})
-    assert read_rows(folder)["id"].to_list() == list(range(Evidence.read(folder).rows))
+    assert Evidence.read(folder).rows["id"].to_list() == list(range(Facts.read(folder).rows))
 
 
 def test_a_champion_named_by_half_is_an_input_error(bench):
     from kfp_ratchet.components.evaluate.scoring import evaluate_models
 
     with pytest.raises(InputError, match="champion_version is '3'"):
-        evaluate_models("", "", "", "", '{"target": "late"}', "{}", "m", "3", "", "", "", "", "/r/s/e")
+        evaluate_models("", "", "", "", '{"target": "late"}', "{}", "m", "3", "", "", "", "", "", "", "/r/s/e")
 
 
-def test_latency_has_samples_of_both_models_and_stays_out_of_the_digest(bench):
+def test_operations_are_measured_of_both_models_and_stay_out_of_the_digest_unless_asked_for(bench):
     folder = bench.evaluate(bench.data(bench.rows()), bench.model(), bench.model("champion", {"z": 1.0}))
-    before, samples = evidence_digest(folder), read_latency(folder)
-    assert {name: len(values) for name, values in samples.items()} == {"candidate": 30, "champion": 30}
-    (folder / "latency.json").write_text("{}")
-    assert evidence_digest(folder) == before
+    before, whole, measured = evidence_digest(folder, False), evidence_digest(folder, True), Operations.read(folder)
+    assert {name: len(samples) >= 100 for name, samples in measured.latency_ms.items()} == {
+        "candidate": True,
+        "champion": True,
+    }
+    assert {name: len(samples) for name, samples in measured.memory_mb.items()} == {"candidate": 3, "champion": 3}
+    assert Facts.read(folder).size_mb.keys() == {"candidate", "champion"}
+    (folder / "operations.json").write_text("{}")
+    assert evidence_digest(folder, False) == before
+    assert evidence_digest(folder, True) != whole
 
 
 def test_the_probe_is_json_that_gives_the_same_scores(bench):
@@ -247,7 +257,8 @@ def test_a_first_model_waits_for_no_mlflow(bench):
     data, model = bench.data(bench.rows()), bench.model()
     code = (
         "import sys; sys.path.insert(0, sys.argv[3]); from kfp_ratchet.components.evaluate.scoring import evaluate_models as e;"
-        "e(sys.argv[1], '', sys.argv[2], '', '{\"target\": \"late\", \"time\": \"at\"}', '{}', '', '', '', '', '', sys.argv[4], '/r/s/e');"
+        'roles = \'{"target": "late", "time": "at"}\';'
+        "e(sys.argv[1], '', sys.argv[2], '', roles, '{}', *7 * [''], sys.argv[4], '/r/s/e');"
         "print({'mlflow', 'torch', 'sklearn', 'scipy', 'pandas'} & set(sys.modules))"
     )
     from pathlib import Path
@@ -275,12 +286,121 @@ def test_the_pinned_version_is_fetched_from_the_registry_and_another_digest_refu
     roles, out = json.dumps({"target": "late", "id": "key", "time": "at"}), str(bench.folder / "evidence")
 
     def evaluate(digest):
-        inputs = (str(data), "", str(model), "", roles, "{}", "flights", version, digest, uri)
+        inputs = (str(data), "", str(model), "", roles, "{}", "flights", version, digest, "", "", uri)
         scoring.evaluate_models(*inputs, "", out, "/root/run-1/evaluate/evidence")
 
     evaluate(model_digest(champion))
-    rows = read_rows(out)
+    rows = Evidence.read(out).rows
     z = rows.join(bench.rows(), left_on="id", right_on="key", maintain_order="left")["z"]
     assert np.allclose(rows["champion"], 1 / (1 + np.exp(-2 * z)))
     with pytest.raises(RatchetError, match="as the ledger says"):
         evaluate("sha256:other")
+
+
+def test_the_anchor_is_scored_on_the_same_rows_unless_it_is_the_champion(bench):
+    data, champion = bench.data(bench.rows()), bench.model("champion", {"z": 1.0})
+    anchor = bench.model("anchor", {"x": 0.5})
+    folder = bench.evaluate(data, bench.model(), champion, anchor)
+    rows, facts = Evidence.read(folder).rows, Facts.read(folder)
+    x = rows.join(bench.rows(), left_on="id", right_on="key", maintain_order="left")["x"]
+    assert np.allclose(rows["anchor"], 1 / (1 + np.exp(-0.5 * x)))
+    assert (facts.anchor_version, facts.has_anchor) == ("2", True)
+    assert "champion v3, and anchor v2" in bench.record().line
+    for same in (champion, bench.folder / "candidate"):
+        folder = bench.evaluate(data, bench.folder / "candidate", champion, same, out=f"with-{same.name}")
+        assert "anchor" not in Evidence.read(folder).rows.columns
+        assert judge(folder, Policy(preset="fresh", min_rows=20, min_class_rows=1)).verdict != "inconclusive"
+
+
+def test_an_old_anchor_that_cannot_read_todays_rows_stops_no_run(bench):
+    champion, anchor = bench.model("champion", {"z": 1.0}), bench.model("anchor", {"wind": 1.0})
+    folder = bench.evaluate(bench.data(bench.rows(2000)), bench.model(), champion, anchor, window='{"evaluate": "90d"}')
+    assert "'wind' that the anchor v2 takes is missing" in Facts.read(folder).anchor_problem
+    assert "anchor v2 cannot score them" in bench.record().line
+    assert judge(folder, Policy()).verdict == "promote"
+    assert judge(folder, Policy(preset="fresh")).verdict == "inconclusive"
+
+
+def test_an_anchor_of_several_classes_has_a_column_each(bench):
+    roles = {"target": "kind", "problem": "multiclass", "id": "key", "time": "at"}
+    made = [
+        bench.model(name, {"x": [1.0, 0.0, weight]}, classes=("a", "b", "c"), problem="multiclass", target="kind")
+        for name, weight in (("candidate", 0.1), ("champion", 0.2), ("anchor", 0.3))
+    ]
+    rows = Evidence.read(bench.evaluate(bench.data(bench.rows()), *made, roles=roles)).rows
+    assert {"anchor:a", "anchor:b", "anchor:c"} <= set(rows.columns)
+
+
+def test_an_anchor_named_by_half_is_an_input_error():
+    from kfp_ratchet.components.evaluate.scoring import evaluate_models
+
+    with pytest.raises(InputError, match="anchor_version is '2'"):
+        evaluate_models("", "", "", "", '{"target": "late"}', "{}", "m", "", "", "2", "", "", "", "", "/r/s/e")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        ("port", lambda rows: rows["port"].to_list()),
+        ("at", lambda rows: [str(moment.date()) for moment in rows["at"]]),
+        ("seen", lambda rows: [moment and str(moment.date()) for moment in rows["seen"]]),
+        ("worth", lambda rows: [str(int(worth)) for worth in rows["worth"]]),
+    ],
+)
+def test_rows_of_one_value_or_one_day_are_a_cluster_and_the_column_keeps_its_role(bench, cluster, expected):
+    roles = {"target": "late", "id": "key", "time": "at", "cluster": cluster}
+    folder = bench.evaluate(bench.data(bench.rows()), bench.model(), roles=roles)
+    rows, facts = Evidence.read(folder).rows, Facts.read(folder)
+    source = rows.join(bench.rows(), left_on="id", right_on="key", maintain_order="left")
+    assert rows["cluster"].to_list() == expected(source)
+    assert facts.clustered_by == cluster
+
+
+def test_a_cluster_column_that_is_not_there_is_named(bench):
+    roles = {"target": "late", "id": "key", "time": "at", "cluster": "prot"}
+    with pytest.raises(
+        InputError, match=r"columns\.cluster 'prot' is missing from the model rows .*did you mean 'port'"
+    ):
+        bench.evaluate(bench.data(bench.rows()), bench.model(), roles=roles)
+
+
+def test_days_are_told_from_a_time_column_that_is_text(bench):
+    rows = bench.rows().with_columns(at=pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    roles = {"target": "late", "id": "key", "time": "at", "cluster": "at"}
+    found = Evidence.read(bench.evaluate(bench.data(rows), bench.model(), roles=roles)).rows
+    assert found["cluster"].n_unique() == 14
+    assert found["cluster"].str.len_chars().unique().to_list() == [10]
+
+
+def test_the_first_and_the_last_moment_that_is_judged_are_told(bench):
+    facts = Facts.read(bench.evaluate(bench.data(bench.rows()), bench.model()))
+    assert (facts.start, facts.end) == ("2020-03-27T00:00:00Z", "2020-04-09T18:00:00Z")
+    roles = {"target": "late", "id": "key"}
+    timeless = Facts.read(bench.evaluate(bench.data(bench.rows()), bench.model("other"), out="timeless", roles=roles))
+    assert (timeless.start, timeless.end) == ("", "")
+
+
+def test_a_model_whose_memory_cannot_be_measured_leaves_only_that_open(bench):
+    """Where the fresh process finds no such module, or the model crashes in it, everything else is measured as ever."""
+    folder = bench.evaluate(
+        bench.data(bench.rows(2000)), bench.model(kind="NeedsThisProcess"), window='{"evaluate": "90d"}'
+    )
+    measured = Operations.read(folder)
+    assert (measured.memory_mb, len(measured.latency_ms["candidate"]) >= 100) == ({}, True)
+    decision = judge(folder, Policy.parse('{"budget": {"memory_mb": 100}}'))
+    assert decision.verdict == "inconclusive"
+    assert "memory of the candidate is not known" in decision.reason
+
+
+def test_memory_grows_by_what_a_model_holds(bench):
+    light, heavy = (bench.model(kind, kind=kind) for kind in ("Weighing", "HoldsFortyMegabytes"))
+    measured = Operations.read(bench.evaluate(bench.data(bench.rows()), light, heavy)).memory_mb
+    assert 39 < min(measured["champion"]) - max(measured["candidate"]) < 60
+
+
+def test_a_model_that_answers_slowly_has_fewer_samples_and_no_endless_step(bench, monkeypatch):
+    from kfp_ratchet.components.evaluate import latency
+
+    monkeypatch.setattr(latency, "_CAP_SECONDS", 0.2)
+    folder = bench.evaluate(bench.data(bench.rows()), bench.model(kind="TakesItsTime"))
+    assert len(Operations.read(folder).latency_ms["candidate"]) == 20

@@ -1,17 +1,20 @@
 """Evidence about two models whose difference is known."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from kfp_ratchet.components.shared.canonical import digest_file
-from kfp_ratchet.components.shared.evidence import Evidence
+from kfp_ratchet.components.shared.evidence import Evidence, Facts
 
 SANE = {"finite": True, "not_constant": True}
 
 
 class Pair:
-    """Builds evidence and rows of a candidate and a champion on the same rows."""
+    """Builds evidence of a candidate and a champion on the same rows."""
 
     def binary(self, n=400, better=1.5, worse=0.5, seed=0, first=False, **changes):
         rng = np.random.default_rng(seed)
@@ -59,11 +62,26 @@ class Pair:
         )
         return self._evidence(rows, "multiclass", list("abc"), {"scores": [1 / 3] * 3}, first, changes)
 
-    def write(self, folder, evidence, rows):
+    def swapped(self, evidence):
+        """Candidate and champion the other way round."""
+        turned = {"candidate": "champion", "champion": "candidate"}
+        names = {
+            name: re.sub("^(candidate|champion)", lambda found: turned[found[0]], name)
+            for name in evidence.rows.columns
+        }
+        facts = {"candidate_digest": evidence.facts.champion_digest, "champion_digest": evidence.facts.candidate_digest}
+        return self.changed(evidence, evidence.rows.rename(names), **facts)
+
+    def changed(self, evidence, table=None, **facts):
+        """The same evidence with another table of rows, or other facts."""
+        told = evidence.facts.model_copy(update=facts)
+        return replace(evidence, facts=told, rows=evidence.rows if table is None else table)
+
+    def write(self, folder, evidence):
         folder.mkdir(exist_ok=True)
-        rows.write_parquet(folder / "rows.parquet")
-        evidence.rows_digest = digest_file(folder / "rows.parquet")
-        evidence.write(folder)
+        evidence.rows.write_parquet(folder / "rows.parquet")
+        facts = evidence.facts.model_copy(update={"rows_digest": digest_file(folder / "rows.parquet")})
+        facts.write(folder)
         return folder
 
     def _evidence(self, rows, problem, classes, baseline, first, changes):
@@ -82,7 +100,7 @@ class Pair:
             "baseline": baseline,
             "sanity": SANE,
         }
-        return Evidence(**{**said, **changes}), rows
+        return Evidence(Facts(**{**said, **changes}), rows)
 
 
 @pytest.fixture(scope="session")

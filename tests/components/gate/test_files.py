@@ -27,7 +27,7 @@ def run(folder, tmp_path, policy=POLICY, name="decision.json"):
 
 @pytest.fixture
 def folder(pair, tmp_path):
-    return pair.write(tmp_path / "evidence", *pair.binary())
+    return pair.write(tmp_path / "evidence", pair.binary())
 
 
 def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
@@ -39,9 +39,9 @@ def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
 
 
 def test_the_order_of_rows_in_the_file_changes_only_the_digest_of_the_evidence(pair, tmp_path):
-    evidence, rows = pair.binary()
-    _, one = run(pair.write(tmp_path / "one", evidence, rows), tmp_path)
-    _, other = run(pair.write(tmp_path / "other", evidence, rows.reverse()), tmp_path)
+    evidence = pair.binary()
+    _, one = run(pair.write(tmp_path / "one", evidence), tmp_path)
+    _, other = run(pair.write(tmp_path / "other", pair.changed(evidence, evidence.rows.reverse())), tmp_path)
     assert one.model_dump(exclude={"evidence_digest"}) == other.model_dump(exclude={"evidence_digest"})
 
 
@@ -71,27 +71,25 @@ def test_damaged_evidence_is_inconclusive_not_a_crash(folder, tmp_path, damage, 
 
 
 def test_rows_that_are_no_parquet_though_the_digest_fits_are_inconclusive(pair, folder, tmp_path):
-    evidence, _ = pair.binary()
+    facts = pair.binary().facts
     (folder / "rows.parquet").write_bytes(b"not parquet")
-    evidence.rows_digest = digest_file(folder / "rows.parquet")
-    evidence.write(folder)
+    facts.model_copy(update={"rows_digest": digest_file(folder / "rows.parquet")}).write(folder)
     assert run(folder, tmp_path)[0] == "inconclusive"
 
 
 def test_a_swapped_rows_file_is_refused(pair, folder, tmp_path):
-    _, better = pair.binary(better=3.0)
-    better.write_parquet(folder / "rows.parquet")
+    pair.binary(better=3.0).rows.write_parquet(folder / "rows.parquet")
     assert run(folder, tmp_path)[0] == "inconclusive"
 
 
-def test_a_damaged_latency_file_matters_only_when_latency_is_asked_for(folder, tmp_path):
-    (folder / "latency.json").write_text("nonsense")
+def test_a_damaged_operations_file_matters_only_when_one_is_asked_for(folder, tmp_path):
+    (folder / "operations.json").write_text("nonsense")
     assert run(folder, tmp_path)[0] == "promote"
-    assert run(folder, tmp_path, '{"resamples": 200, "max_latency_ms": 5}')[0] == "inconclusive"
+    assert run(folder, tmp_path, '{"resamples": 200, "budget": {"latency_p95_ms": 5}}')[0] == "inconclusive"
 
 
-def test_a_missing_latency_file_leaves_the_budget_open(folder, tmp_path):
-    assert run(folder, tmp_path, '{"resamples": 200, "max_latency_ms": 5}')[0] == "inconclusive"
+def test_a_missing_operations_file_leaves_the_budget_open(folder, tmp_path):
+    assert run(folder, tmp_path, '{"resamples": 200, "budget": {"latency_p95_ms": 5}}')[0] == "inconclusive"
 
 
 def test_a_wrong_policy_fails_the_step_and_leaves_no_decision(folder, tmp_path):
@@ -102,10 +100,10 @@ def test_a_wrong_policy_fails_the_step_and_leaves_no_decision(folder, tmp_path):
 
 
 def test_the_page_shows_verdict_checks_and_interval_and_escapes_names(pair, tmp_path):
-    evidence, rows = pair.binary(champion_version="<script>3")
-    run(pair.write(tmp_path / "evidence", evidence, rows), tmp_path)
+    evidence = pair.binary(champion_version="<script>3")
+    run(pair.write(tmp_path / "evidence", evidence), tmp_path)
     html = (tmp_path / "report.html").read_text()
     assert 'class="verdict promote"' in html
-    assert html.count('<span class="chip pass">') == 5
+    assert html.count('<span class="chip pass">') == 7
     assert "<svg" in html
     assert "<script>" not in html

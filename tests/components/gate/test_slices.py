@@ -14,32 +14,45 @@ ASKED = Policy.parse('{"resamples": 300, "slices": {"margin": 0.1, "min_rows": 1
 
 def sliced(pair, bad_rows=0):
     """A regression pair where the candidate is far better overall, and far worse on the last slice."""
-    evidence, rows = pair.regression(n=640, better=0.2)
-    rows = rows.with_columns(
+    evidence = pair.regression(n=640, better=0.2)
+    rows = evidence.rows.with_columns(
         (pl.int_range(pl.len()) // 150).cast(pl.String).alias("slice:carrier"),
         candidate=pl.when(pl.int_range(pl.len()) < bad_rows)
         .then(pl.col("label") + 1.5 * (pl.col("champion") - pl.col("label")))
         .otherwise("candidate"),
     )
-    return evidence.model_copy(update={"slices": ["carrier"]}), rows
+    return pair.changed(evidence, rows, slices=["carrier"])
 
 
 def sliced_wide(pair, bad_rows=0):
     """The same, with slices that are large enough for the default policy."""
-    evidence, rows = sliced(pair, bad_rows)
-    return evidence, rows.with_columns((pl.int_range(pl.len()) // 210).cast(pl.String).alias("slice:carrier"))
+    evidence = sliced(pair, bad_rows)
+    wider = (pl.int_range(pl.len()) // 210).cast(pl.String).alias("slice:carrier")
+    return pair.changed(evidence, evidence.rows.with_columns(wider))
 
 
 def test_a_candidate_that_is_worse_on_one_slice_is_rejected_by_name_though_better_overall(pair):
-    evidence, rows = sliced(pair, bad_rows=100)
-    assert decide(evidence, rows, Policy(resamples=300, slices=None)).verdict == "promote"
-    decision = decide(evidence, rows, ASKED)
+    evidence = sliced(pair, bad_rows=100)
+    assert decide(evidence, Policy(resamples=300, slices=None)).verdict == "promote"
+    decision = decide(evidence, ASKED)
     assert decision.verdict == "reject"
     assert "on carrier=0 (150 rows)" in decision.reason
 
 
+def test_the_bad_slice_is_found_where_slices_take_turns_in_the_rows(pair):
+    evidence = pair.regression(n=800, better=0.2)
+    port = pl.int_range(pl.len()) % 4
+    bad = pl.when(port == 2).then(pl.col("label") + 1.5 * (pl.col("champion") - pl.col("label")))
+    rows = evidence.rows.with_columns(port.alias("slice:port"), candidate=bad.otherwise("candidate"))
+    checks = {check.name: check for check in decide(pair.changed(evidence, rows, slices=["port"]), Policy()).checks}
+    found = {name: check.outcome for name, check in checks.items() if name.startswith("slice ")}
+    assert found == {f"slice port={i}": "fail" if i == 2 else "pass" for i in range(4)}
+    inside = pair.changed(evidence, rows.filter(port == 2), rows=200)
+    assert checks["slice port=2"].observed.value == pytest.approx(decide(inside, Policy()).gain.value)
+
+
 def test_slices_too_small_are_named_and_do_not_block(pair):
-    decision = decide(*sliced(pair), ASKED)
+    decision = decide(sliced(pair), ASKED)
     assert decision.verdict == "promote"
     said = {check.name: check for check in decision.checks}
     assert "carrier=4 (40 rows)" in said["slices"].reason
@@ -47,26 +60,26 @@ def test_slices_too_small_are_named_and_do_not_block(pair):
 
 
 def test_the_tolerated_loss_is_drawn_though_a_slice_is_too_small(pair):
-    checks = [check for check in decide(*sliced(pair), ASKED).checks if check.name.startswith("slice")]
+    checks = [check for check in decide(sliced(pair), ASKED).checks if check.name.startswith("slice")]
     assert {check.bound for check in checks} == {-0.1, None}
     assert 'class="bound"' in figures.slices(checks)
 
 
 def test_slices_are_judged_whenever_there_are_some_until_the_policy_says_null(pair):
-    evidence, wide = sliced_wide(pair, bad_rows=210)
-    assert "on carrier=0 (210 rows)" in decide(evidence, wide, Policy(resamples=300)).reason
+    evidence = sliced_wide(pair, bad_rows=170)
+    assert "on carrier=0 (210 rows)" in decide(evidence, Policy(resamples=300)).reason
     (kept,) = [
-        check for check in decide(*sliced_wide(pair), Policy(resamples=300)).checks if check.name == "slice carrier=0"
+        check for check in decide(sliced_wide(pair), Policy(resamples=300)).checks if check.name == "slice carrier=0"
     ]
     assert (kept.outcome, str(kept.bound), "below 0 (p" in kept.reason) == ("pass", "0.0", True)
-    switched_off = decide(evidence, wide, Policy.parse('{"resamples": 300, "slices": null}'))
+    switched_off = decide(evidence, Policy.parse('{"resamples": 300, "slices": null}'))
     assert switched_off.verdict == "promote"
-    for decision in (switched_off, decide(*pair.regression(), Policy(resamples=300))):
+    for decision in (switched_off, decide(pair.regression(), Policy(resamples=300))):
         assert not [check for check in decision.checks if check.name.startswith("slice")]
 
 
 def test_slices_that_are_all_too_small_are_named_and_do_not_block(pair):
-    decision = decide(*sliced(pair), Policy.parse('{"resamples": 300, "slices": {"min_rows": 500}}'))
+    decision = decide(sliced(pair), Policy.parse('{"resamples": 300, "slices": {"min_rows": 500}}'))
     (said,) = [check for check in decision.checks if check.name.startswith("slice")]
     assert (decision.verdict, said.outcome) == ("promote", "pass")
     assert "too small to judge: carrier=0 (150 rows)" in said.reason
@@ -87,19 +100,22 @@ def test_noise_on_slices_refuses_a_candidate_that_is_no_worse_about_as_often_as_
             weight=np.ones(n),
             candidate=truth + own,
             champion=truth + other,
-            keys=[],
-            slices={"carrier": [str(value) for value in rng.integers(0, 10, n)]},
+            anchor=None,
+            baseline=None,
+            cluster=None,
+            slices={"carrier": pl.Series(rng.integers(0, 10, n)).cast(pl.String)},
+            digest=f"sha256:{seed:064x}",
         )
-        checks = judge_slices(scored, "regression", metric, Policy(resamples=200), Slices(), seed)
+        checks = judge_slices(scored, "regression", metric, Policy(resamples=200), Slices(), 0.0)
         assert len(checks) >= 9
         refused += any(check.outcome == "fail" for check in checks)
     assert refused <= 19
 
 
 def test_missing_slice_values_are_a_slice_of_their_own(pair):
-    evidence, rows = sliced(pair)
-    rows = rows.with_columns(pl.col("slice:carrier").replace("0", None))
-    assert "slice carrier=(missing)" in {check.name for check in decide(evidence, rows, ASKED).checks}
+    evidence = sliced(pair)
+    rows = evidence.rows.with_columns(pl.col("slice:carrier").replace("0", None))
+    assert "slice carrier=(missing)" in {check.name for check in decide(pair.changed(evidence, rows), ASKED).checks}
 
 
 def test_holm_adjusts_as_published():

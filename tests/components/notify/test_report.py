@@ -239,6 +239,6 @@ def test_first_model_compared_with_a_champion(tmp_path, runs):
     }
     runs.play(tmp_path, "r1", change=change)
     page = report(tmp_path)
-    assert "trivial baseline" in page
+    assert "trivial model" in page
     assert "none yet" in page
-    assert "Gain over the baseline" in page
+    assert "over the trivial model" in page

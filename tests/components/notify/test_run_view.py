@@ -5,9 +5,13 @@ import sys
 
 import pytest
 
+from kfp_ratchet.components.notify.messages import message
+from kfp_ratchet.components.notify.report import render
 from kfp_ratchet.components.notify.run_view import RunView
-from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
+from kfp_ratchet.components.shared.entry import Draft
+from kfp_ratchet.components.shared.errors import BlockedError, InconclusiveError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import journal
+from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
 CACHEABLE = ("ingest", "validate", "prepare", "tune", "train", "evaluate", "gate")
@@ -158,3 +162,76 @@ def test_command_line_that_loads_the_report():
     code += "print([m for m in ('jinja2', 'apprise', 'polars', 'mlflow', 'kfp') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+WAITS = {
+    "version": "5",
+    "url": "",
+    "entry": 7,
+    "approval": "pending",
+    "remedy": "ratchet model approve flights 5 puts it live",
+}
+
+
+def left_by_deploy(tmp_path, runs, line, **details):
+    runs.play(tmp_path, "r1", "promote", only=set(runs.findings()) - {"deploy"})
+    runs.leave(tmp_path, "r1", "deploy", line, {**WAITS, **details}, made={})
+    return read(tmp_path)
+
+
+def test_a_version_that_waits_was_told_as_promoted(tmp_path, runs):
+    view = left_by_deploy(tmp_path, runs, "v5 waits for approval (entry 7)")
+    assert (view.outcome, view.exit_code) == ("pending", 0)
+    assert (
+        view.reason.startswith("v5 waits for approval (entry 7); roc_auc 0.7012 beats")
+        and view.remedy == WAITS["remedy"]
+    )
+
+
+def test_a_version_that_was_denied_was_told_as_promoted(tmp_path, runs):
+    view = left_by_deploy(tmp_path, runs, "v5 was denied by ann (entry 8): no", approval="denied", remedy="")
+    assert (view.outcome, view.exit_code, view.remedy) == ("rejected", 0, "")
+    assert view.reason.startswith("v5 was denied by ann (entry 8): no")
+
+
+def test_an_inconclusive_run_that_the_policy_lets_fail_ends_with_4(tmp_path, runs):
+    error = InconclusiveError("Inconclusive: too few rows", "give the gate more rows")
+    change = {"register": runs.findings("inconclusive")["register"][1]}
+    runs.play(tmp_path, "r1", "inconclusive", stop="register", error=error, change=change)
+    view = read(tmp_path)
+    assert (view.outcome, view.exit_code) == ("inconclusive", 4)
+    assert view.decision is not None and view.remedy == "give the gate more rows"
+
+
+@pytest.mark.parametrize(
+    ("details", "outcome"),
+    [
+        ({"url": "http://127.0.0.1:1", "version": "5"}, "promoted"),
+        (WAITS, "pending"),
+        ({"url": "", "version": "", "approval": ""}, "unchanged"),
+    ],
+)
+def test_a_run_of_approve_has_no_steps_of_training(tmp_path, runs, details, outcome):
+    runs.leave(tmp_path, "r1", "approve", "what it did", details, made={})
+    view = read(tmp_path)
+    assert states(view) == {"approve": "succeeded"}
+    assert (view.outcome, view.exit_code, view.reason) == (outcome, 0, "what it did")
+
+
+def test_who_forced_the_champion_live_is_told_by_every_run_until_another_is_promoted(tmp_path, runs):
+    runs.play(tmp_path, "r1", "reject")
+    ledger = Ledger(Store(str(tmp_path)), "flights")
+
+    def makes(kind, version, epoch):
+        draft = Draft(kind=kind, version=version, digest=version, epoch=epoch, run="r", by="ann", reason="the demo")
+        started = ledger.append(draft.model_copy(update={"kind": "deploy-started"}))
+        return ledger.append(draft.model_copy(update={"intent": started.number}))
+
+    assert read(tmp_path).forced == ""
+    entry = makes("force", "4", 0)
+    view = read(tmp_path)
+    assert view.forced.startswith("v4 was forced live by ann on 20") and view.forced.endswith("UTC: the demo")
+    assert f"WARNING: {view.forced}" in message(view, "report.html")
+    assert '<p class="forced"><strong>Forced:</strong> v4 was forced live by ann' in render(view)
+    makes("promote", "5", entry.number)
+    assert read(tmp_path).forced == "" and 'class="forced"' not in render(read(tmp_path))

@@ -97,13 +97,16 @@ def test_a_parameter_that_cannot_be_read_is_named(pin, parameters, told):
 
 def test_champion_and_baseline_come_from_the_ledger(pin, tmp_path):
     first = pin([date(2013, 1, 2)])
-    assert first[2:] == ("", "", 0, 0)
+    assert first[2:] == ("", "", 0, "", "", 0)
     ledger = Ledger(Store(str(tmp_path / "store")), "model")
     ledger.append(
         Draft(kind="promote", version="7", digest="sha256:aa", epoch=0, run="r", revision=first.revision, rows=123)
     )
-    assert pin()[2:] == ("7", "sha256:aa", 1, 0), "rows of the same revision are no baseline"
-    assert pin([date(2013, 1, 3)])[2:] == ("7", "sha256:aa", 1, 123)
+    assert pin()[2:] == ("7", "sha256:aa", 1, "", "", 0), "rows of the same revision are no baseline"
+    assert pin([date(2013, 1, 3)])[2:] == ("7", "sha256:aa", 1, "", "", 123)
+    fresh = Draft(kind="promote", version="8", digest="sha256:bb", epoch=1, run="r", sets_anchor=False)
+    ledger.append(fresh)
+    assert pin()[2:7] == ("8", "sha256:bb", 2, "7", "sha256:aa"), "a champion not shown to be better is no anchor"
 
 
 def test_manifest_and_journal_are_kept(pin, tmp_path):

@@ -9,10 +9,12 @@ import pytest
 from kfp_ratchet.components.gate.decision import unverifiable
 from kfp_ratchet.components.gate.policy import Policy
 from kfp_ratchet.components.register.registration import register_model
+from kfp_ratchet.components.shared.archive import fetch_evidence, read_decision
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.decision import Decision, Interval
+from kfp_ratchet.components.shared.decision import Decision, Evaluation, Interval
 from kfp_ratchet.components.shared.entry import Draft
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import InconclusiveError, RatchetError
+from kfp_ratchet.components.shared.evidence import evidence_digest
 from kfp_ratchet.components.shared.journal import read_run
 from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import Card, model_digest
@@ -49,6 +51,11 @@ def model(tmp_path):
 def run_step(tmp_path, model, tracking_uri, request):
     name = f"m{abs(hash(request.node.name))}"
 
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    for file in ("rows.parquet", "evidence.json", "probe.json"):
+        (evidence / file).write_text("{}")
+
     def step(run="run-a", epoch=0, **decided):
         fields = {
             "verdict": "reject",
@@ -65,6 +72,8 @@ def run_step(tmp_path, model, tracking_uri, request):
         return register_model(
             str(model),
             f"{tmp_path}/{run}/train/model",
+            str(evidence),
+            f"{tmp_path}/{run}/evaluate/evidence",
             str(path),
             f"{tmp_path}/{run}/gate/decision",
             name,
@@ -92,7 +101,7 @@ def test_a_step_run_twice_writes_one_version_and_one_entry(run_step, verdict):
 def versions(tracking_uri, run_step):
     from kfp_ratchet.components.shared import registry
 
-    with registry._client(tracking_uri) as client:
+    with registry.connected(tracking_uri) as client:
         return client.search_model_versions(f"name = '{run_step.ledger.model}'")
 
 
@@ -135,6 +144,44 @@ def test_a_promoted_candidate_gets_a_version_and_leaves_the_entry_to_deploy(run_
     assert run_step.details().details["entry"] is None
 
 
+def test_an_inconclusive_verdict_fails_the_run_where_the_policy_says_so_and_all_is_kept(run_step, tracking_uri):
+    for _ in range(2):
+        with pytest.raises(InconclusiveError, match="too few rows") as caught:
+            run_step(verdict="inconclusive", reason="too few rows", policy={"on_inconclusive": "fail"})
+    assert caught.value.exit_code == 4
+    (entry,) = run_step.ledger.entries()
+    assert entry.kind == "inconclusive" and len(versions(tracking_uri, run_step)) == 1
+    assert run_step.details().details["decision"]["verdict"] == "inconclusive"
+
+
+def test_evidence_and_decision_are_kept_before_the_ledger_speaks_of_them(run_step, tmp_path, monkeypatch):
+    archived = evidence_digest(tmp_path / "evidence")
+
+    def away(*_):
+        raise RatchetError("the ledger is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", away)
+        with pytest.raises(RatchetError, match="the ledger is away"):
+            run_step(evidence_digest=archived)
+    run_step(evidence_digest=archived)
+    (entry,) = run_step.ledger.entries()
+    store = Store(str(tmp_path / "store"))
+    assert fetch_evidence(store, entry.evidence_digest, tmp_path / "fetched").is_dir()
+    assert read_decision(store, entry.decision_digest).reason == "not better"
+
+
+def test_rows_that_judged_other_models_before_are_counted_whatever_the_verdict(run_step):
+    seen = Evaluation(digest="sha256:rows")
+    run_step.ledger.append(
+        Draft(kind="reject", version="9", digest="sha256:other", epoch=0, run="old", evaluation=seen)
+    )
+    run_step(verdict="promote", evaluation=seen)
+    assert run_step.details().details["looks"] == 1 and "warning: look 2 at these rows" in run_step.details().line
+    run_step(run="run-b", evaluation=seen)
+    assert run_step.details("run-b").details["looks"] == 1
+
+
 def test_the_champion_again_makes_no_version_and_needs_no_mlflow(run_step, model, monkeypatch):
     from kfp_ratchet.components.shared import registry
 
@@ -165,6 +212,7 @@ def test_the_journal_has_what_the_report_draws_and_where_the_inputs_came_from(ru
     record = run_step.details()
     assert record.details["decision"]["verdict"] == record.details["verdict"] == "reject"
     assert record.details["card"]["parameters"] == {"width": 8} and record.details["entry"] == 1
-    assert {name: origin.step for name, origin in record.inputs.items()} == {"model": "train", "decision": "gate"}
+    made_by = {"model": "train", "evidence": "evaluate", "decision": "gate"}
+    assert {name: origin.step for name, origin in record.inputs.items()} == made_by
     written = json.loads((tmp_path / "run-a" / "register" / "registration").read_text())
     assert (written["version"], written["entry"]) == ("1", 1)

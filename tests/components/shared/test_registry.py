@@ -6,11 +6,8 @@ import pytest
 
 from kfp_ratchet.components.shared import registry
 from kfp_ratchet.components.shared.columns import Columns
-from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
-from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import Card, model_digest
-from kfp_ratchet.components.shared.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def register(tracking_uri, name, model, run="run-a"):
 
 
 def versions(tracking_uri, name):
-    with registry._client(tracking_uri) as client:
+    with registry.connected(tracking_uri) as client:
         return client.search_model_versions(f"name = '{name}'")
 
 
@@ -72,7 +69,7 @@ def test_a_version_judged_again_carries_the_newest_tags_and_metrics(tracking_uri
     tags = {"ratchet.run": "run-b", "ratchet.verdict": "promote"}
     registry.register(tracking_uri, "again", model, model_digest(model), tags, {"auc": 0.9}, {"width": 9}, "run-b")
     (version,) = versions(tracking_uri, "again")
-    with registry._client(tracking_uri) as client:
+    with registry.connected(tracking_uri) as client:
         run = client.get_run(version.run_id)
     assert tags.items() <= version.tags.items() and tags.items() <= run.data.tags.items()
     assert run.data.metrics == {"auc": 0.9} and run.data.params["width"] == "8"
@@ -106,7 +103,7 @@ def test_a_registration_killed_anywhere_is_completed_and_not_doubled(tracking_ur
             register(tracking_uri, name, model)
     assert register(tracking_uri, name, model) == "1"
     (version,) = versions(tracking_uri, name)
-    with registry._client(tracking_uri) as client:
+    with registry.connected(tracking_uri) as client:
         experiment = client.get_experiment_by_name(name)
         (run,) = client.search_runs([experiment.experiment_id])
     assert version.tags["ratchet.verdict"] == "reject" and version.tags["ratchet.digest"] == model_digest(model)
@@ -134,27 +131,6 @@ def test_a_fetched_model_is_the_registered_one_and_a_changed_one_is_refused(trac
         registry.fetch(tracking_uri, "fetched", "9", digest, tmp_path / "c")
 
 
-def test_aliases_follow_the_ledger_through_promotion_failure_and_rollback(tracking_uri, model, tmp_path):
-    ledger = Ledger(Store(str(tmp_path / "store")), "aliased")
-    for slope in range(3):
-        change(model, slope)
-        register(tracking_uri, "aliased", model)
-
-    def after(kind, version, epoch, intent=0):
-        ledger.append(Draft(kind=kind, version=version, digest="d", epoch=epoch, run="r", intent=intent))
-        wanted = registry.project_aliases(tracking_uri, "aliased", ledger)
-        with registry._client(tracking_uri) as client:
-            there = client.get_registered_model("aliased").aliases
-        assert {alias: str(number) for alias, number in there.items()} == wanted
-        return wanted
-
-    assert after("deploy-started", "1", 0) == {"challenger": "1"}
-    assert after("promote", "1", 0, intent=1) == {"champion": "1"}
-    assert after("promote", "2", 2) == {"champion": "2", "previous": "1"}
-    assert after("deploy-failed", "3", 3) == {"champion": "2", "previous": "1", "challenger": "3"}
-    assert after("rollback", "1", 3) == {"champion": "1"}
-
-
 def test_a_server_that_is_away_is_named_without_its_password(model, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RatchetError, match=r"MLflow at http://\*\*\*@127\.0\.0\.1:1 failed") as caught:
@@ -168,5 +144,5 @@ def test_no_tracking_uri_is_an_input_error(model):
 
 
 def test_an_error_without_words_is_told_by_its_kind(tmp_path):
-    with pytest.raises(RatchetError, match="failed: TimeoutError"), registry._client(f"sqlite:///{tmp_path}/m.db"):
+    with pytest.raises(RatchetError, match="failed: TimeoutError"), registry.connected(f"sqlite:///{tmp_path}/m.db"):
         raise TimeoutError

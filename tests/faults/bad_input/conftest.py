@@ -141,7 +141,7 @@ class Project:
         small = json.dumps({"epochs": 1, "hidden": 8})
         train_workload(rows, rows, "tabular", columns, self.pinned, small, 0, "cpu", self.store, model, model)
         evaluate_models(
-            rows, rows, model, model, columns, self.pinned, "flights", "", "", "", self.store, evidence, evidence
+            rows, rows, model, model, columns, self.pinned, "flights", "", "", "", "", "", self.store, evidence, evidence
         )  # fmt: skip
         return decide_from_files(evidence, evidence, json.dumps(self.policy), self.store, decision, decision, page)
 

@@ -43,6 +43,7 @@ def write(tmp_path):
     ("text", "told"),
     [
         (GOOD + "  slices: [late]\n", "4: columns: slices names 'late', the target or id"),
+        (GOOD + "  cluster: flight\n", "4: columns: cluster names 'flight', the target or id"),
         (GOOD + "  slices: [flight]\n", "4: columns: slices names 'flight', the target or id"),
         (GOOD.replace("id: flight", "id: late"), "4: columns: column 'late' has two roles"),
         (GOOD + "  ignore: [late]\n", "4: columns: column 'late' has two roles"),

@@ -1,6 +1,8 @@
 """Workloads whose scores can be worked out by hand; they are never fitted."""
 
 import json
+import sys
+import time
 
 import numpy as np
 import polars as pl
@@ -86,3 +88,24 @@ class TwoColumns(Weighing):
 class Crashes(Weighing):
     def predict(self, rows):
         raise KeyError("x")
+
+
+class NeedsThisProcess(Weighing):
+    """Cannot be loaded where pytest is not."""
+
+    @classmethod
+    def load(cls, folder):
+        assert "pytest" in sys.modules
+        return super().load(folder)
+
+
+class HoldsFortyMegabytes(Weighing):
+    def __init__(self, saved):
+        super().__init__(saved)
+        self.ballast = np.ones(40 * 2**20, dtype=np.uint8)
+
+
+class TakesItsTime(Weighing):
+    def predict(self, rows):
+        time.sleep(0.02)
+        return super().predict(rows)

@@ -1,0 +1,311 @@
+"""A world in which the real ledger and the real roll-out deploy: a store, a serving target and a clock, all in memory.
+
+Reading an entry that is there is no step: it never changes, so it does not matter when it is read.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from interleaving import Turn
+
+from kfp_ratchet.components.deploy import process, rollout
+from kfp_ratchet.components.deploy.local import Live, LocalTarget
+from kfp_ratchet.components.deploy.probe import Answered
+from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared import ledger as ledgers
+from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Draft
+from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.store import Store
+
+MODEL = "m"
+EPOCH = 4
+"""The champion's epoch after two deploys: two entries each."""
+
+
+class Clock(datetime):
+    """Stands still, so that the same schedule leaves the same bytes."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def as_in_memory(patch: Any) -> None:
+    """Patch what is not ledger or protocol: the clock, and the processes that serve."""
+    patch.setattr(ledgers, "datetime", Clock)
+    patch.setattr(process, "open_to_clients", lambda server: None)
+    patch.setattr(rollout, "is_alive", lambda live: live.pid in World.current.serving)
+
+
+class World:
+    """What all programs share.
+
+    Args:
+        remote: Whether all serve from one remote target, each on a machine of its own; else from this machine's, behind its lock.
+    """
+
+    current: "World"
+
+    def __init__(self, remote: bool = False) -> None:
+        World.current = self
+        self.remote = remote
+        self.objects: dict[str, tuple[bytes, bool]] = {}
+        """Content by key, and whether it is older than a lease."""
+        self.live: Live | None = None
+        self.serving: set[int] = set()
+        self.pids = 0
+        self.locked_by = ""
+        self.held: dict[str, Draft] = {}
+        self.history: list[str] = []
+
+    def state(self) -> Any:
+        held = tuple(sorted((machine, draft.model_dump_json()) for machine, draft in self.held.items()))
+        return hash((frozenset(self.objects.items()), self.live, frozenset(self.serving), self.locked_by, held))
+
+    def died(self, name: str) -> None:
+        """The kernel takes back a dead program's lock; the servers it started go on."""
+        if self.locked_by == name:
+            self.locked_by = ""
+
+    def pass_a_lease(self) -> None:
+        """Let so much time pass that whatever is in the store now counts as dead."""
+        self.objects = {key: (content, True) for key, (content, _) in self.objects.items()}
+
+    def ledger(self, turn: Turn | None = None) -> Ledger:
+        """The ledger as one program sees it."""
+        return Ledger(MemoryStore(self, turn), MODEL)
+
+
+class MemoryStore(Store):
+    """One program's view of the store."""
+
+    def __init__(self, world: World, turn: Turn | None) -> None:
+        self.uri = "memory"
+        self._world = world
+        self._turn = turn
+
+    def _step(self, label: str, act: Callable[[], Any]) -> Any:
+        return self._turn.take(label, act) if self._turn else act()
+
+    def create(self, key: str, content: bytes) -> bool:
+        def act() -> bool:
+            if key in self._world.objects:
+                return self._world.objects[key][0] == content
+            self._world.objects[key] = content, False
+            return True
+
+        return bool(self._step(f"create {key} {content!r}", act))
+
+    def get(self, key: str) -> bytes | None:
+        if key in self._world.objects:
+            return self._world.objects[key][0]
+        found = self._step(f"get {key}", lambda: self._world.objects.get(key))
+        return found[0] if found else None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        yield from self._step(f"list {prefix}", lambda: sorted(self._world.objects))
+
+    def age(self, key: str) -> timedelta:
+        return self._step(f"age {key}", lambda: rollout.LEASE * 2 if self._world.objects[key][1] else timedelta())
+
+
+class _Folder:
+    """As much of a path as `LocalTarget` writes `live.json` with."""
+
+    def __init__(self, world: World, step: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self._world, self._step = world, step
+        self._draft = ""
+
+    def __truediv__(self, name: str) -> "_Folder":
+        return self
+
+    def write_text(self, text: str) -> None:
+        self._draft = text
+
+    def replace(self, _: "_Folder") -> None:
+        self._world.live = Live.model_validate_json(self._draft)
+
+    def unlink(self) -> None:
+        self._step("unlink", lambda: setattr(self._world, "live", None))
+
+
+class Target(LocalTarget):
+    """The local target with a `live.json` in memory and servers that are numbers; what it decides is `LocalTarget`'s own."""
+
+    def __init__(self, world: World, turn: Turn | None) -> None:
+        super().__init__(Serving(), MODEL)
+        self._world, self._turn = world, turn
+        self._alone = False
+        self.folder = _Folder(world, self._step)  # type: ignore[assignment]
+
+    def _step(self, label: str, act: Callable[[], Any]) -> Any:
+        return self._turn.take(label, act) if self._turn and not self._alone else act()
+
+    @property
+    def _me(self) -> str:
+        return self._turn.name if self._turn else "later"
+
+    @property
+    def _machine(self) -> str:
+        return self._me.partition("'")[0] if self._world.remote else ""
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        if self._world.remote:
+            yield
+            return
+
+        def take() -> bool:
+            self._world.locked_by = self._world.locked_by or self._me
+            return self._world.locked_by == self._me
+
+        if not self._step("lock", take):
+            raise RatchetError("another deploy is under way on this machine", "wait until it has ended")
+        try:
+            yield
+        finally:
+            if not (self._turn and self._turn.killed):
+                self._world.locked_by = ""
+
+    def hold(self, started: Draft) -> None:
+        self._step("hold", lambda: self._world.held.update({self._machine: started}))
+
+    def last_held(self, intent: Any) -> bool:
+        held = self._world.held.get(self._machine)
+        return held is not None and held.run == intent.run and held.repeats(intent)
+
+    def live(self) -> Live | None:
+        return self._step("live", lambda: self._world.live)
+
+    def switch(self, live: Live) -> None:
+        def act() -> None:
+            self.check(self._world.live)
+            self._alone = True
+            try:
+                super(Target, self).switch(live)
+            finally:
+                self._alone = False
+
+        self._step(f"switch {live.version} {live.entry}", act)
+
+    def check(self, there: Live | None) -> None:
+        """What else stands in the way of a switch."""
+
+    def stop_all_but(self, live: Live | None) -> list[int]:
+        kept = {live.pid} if live else set()
+
+        def act() -> None:
+            self._world.serving &= kept
+
+        self._step("stop all but", act)
+        return []
+
+    def stage(self, version: str, digest: str, fetch: Any) -> Any:
+        return None
+
+    def launch(self, version: str, probe: Any, say: Any = None) -> tuple[process.Server, Answered, float]:
+        def act() -> int:
+            self._world.pids += 1
+            self._world.serving |= {self._world.pids}
+            return self._world.pids
+
+        pid = self._step(f"launch {version}", act)
+        return process.Server(pid, 0.0, "url", f"url-{pid}"), Answered(rows=1, max_difference=0.0), 0.0
+
+    def prune(self, keep: set[str]) -> None:
+        pass
+
+
+class RemoteTarget(Target):
+    """One target for all machines, without a lock: it keeps every server, and compares before it swaps.
+
+    Each write to what is live carries the number of the deploy, as `LocalTarget` has it. Without a lock settling needs two rules more:
+    what it found must still be there, and what another open deploy has just switched to is left to that deploy.
+    """
+
+    def __init__(self, world: World, turn: Turn | None) -> None:
+        super().__init__(world, turn)
+        self._found: list[Live | None] = []
+
+    def live(self) -> Live | None:
+        return self._found[0] if self._found else super().live()
+
+    def settle(self, ledger: Ledger) -> Live | None:
+        there, open_ = self.live(), ledger.open_intent()
+        if there and open_ and not there.committed and open_.number == there.entry and not self.last_held(open_):
+            return there
+        self._found = [there]
+        try:
+            return super().settle(ledger)
+        finally:
+            self._found = []
+
+    def check(self, there: Live | None) -> None:
+        if self._found and there != self._found[0]:
+            raise RatchetError("another deploy came between", "nothing was changed")
+
+    def stop_all_but(self, live: Live | None) -> list[int]:
+        return []
+
+
+def promotion(version: str, epoch: int, run: str, **fields: Any) -> Draft:
+    """A promotion that the gate allowed."""
+    fields = {"kind": "promote", "decision_digest": f"decision-{version}"} | fields
+    return Draft(version=version, digest=f"sha256:{version}", epoch=epoch, run=run, **fields)
+
+
+def deploy(world: World, turn: Turn | None, draft: Draft) -> str:
+    """What the step `deploy` does."""
+    target = (RemoteTarget if world.remote else Target)(world, turn)
+    done = rollout.roll_out(world.ledger(turn), target, draft, lambda into: into, None)
+    return f"live {done.entry.version}"
+
+
+_judged: dict[frozenset[Any], str | None] = {}
+
+
+def wrong_in_ledger(world: World) -> str | None:
+    """What is wrong with the ledger by itself."""
+    objects = frozenset((key, content) for key, (content, _) in world.objects.items())
+    if objects not in _judged:
+        _judged[objects] = _wrong_in(world.ledger())
+    return _judged[objects]
+
+
+def _wrong_in(ledger: Ledger) -> str | None:
+    problems = ledger.verify()
+    if problems:
+        return problems[0]
+    champion, intent = 0, 0
+    by_number = {entry.number: entry for entry in ledger.entries()}
+    for entry in by_number.values():
+        if entry.answers and by_number[entry.answers].epoch != champion:
+            return f"entry {entry.number} answers what was judged against {by_number[entry.answers].epoch}"
+        if entry.kind in MAKES_CHAMPION:
+            if entry.epoch != champion:
+                return f"entry {entry.number} replaces champion {champion}, but was judged against {entry.epoch}"
+            if entry.intent != intent or not intent:
+                return f"entry {entry.number} commits deploy {entry.intent}, but {intent} is open"
+            champion, intent = entry.number, 0
+        elif entry.kind == "deploy-started":
+            intent = entry.number
+        elif entry.intent and entry.intent == intent:
+            intent = 0
+    return None
+
+
+def wrong_in_serving(world: World) -> str | None:
+    """What is wrong with what serves, once nobody works any more and the next command has settled things."""
+    target, ledger = Target(world, None), world.ledger()
+    made = ledger.made()
+    live = target.settle(ledger)
+    if made is None:
+        return f"version {live.version} is live without a champion" if live else None
+    if live is None or live.digest != made.digest:
+        return f"version {live.version if live else None} is live, but the ledger says {made.version}"
+    if live.pid not in world.serving:
+        return f"nothing answers for version {live.version}"
+    return None
