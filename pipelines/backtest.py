@@ -13,6 +13,7 @@ from kfp_ratchet.components.gate import Policy, judge
 from kfp_ratchet.components.shared.archive import fetch_evidence, has_evidence
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.entry import JUDGED, MAKES_CHAMPION, Entry, Kind
+from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
@@ -126,14 +127,14 @@ def backtest(ledger: Ledger, store: Store, policy: Policy, say: Callable[[str], 
                 line = _with(line, entry)
             else:
                 note = f"not followed: {_named(_last(line))} would have been live, not {_named(was[entry.number - 1])}"
-        elif not has_evidence(store, entry.evidence_digest):
-            note = "its evidence is not in the archive, so it stays as it was"
-            line = _with(line, entry) if together and entry.kind in MAKES_CHAMPION else line
         else:
-            now = _again(store, entry, policy)
-            note = _mismatch(now, line)
-            if now.verdict == "promote" and _would_go_live(entry, policy):
-                line = (*line, Live(entry.version, entry.digest, now.sets_anchor, guessed=bool(note)))
+            now, note = _again(store, entry, policy)
+            if now is None:
+                line = _with(line, entry) if together and entry.kind in MAKES_CHAMPION else line
+            else:
+                note = _mismatch(now, line)
+                if now.verdict == "promote" and _would_go_live(entry, policy):
+                    line = (*line, Live(entry.version, entry.digest, now.sets_anchor, guessed=bool(note)))
         replayed.append(Replayed(entry, now, was[entry.number], _last(line), note))
     return Backtest(policy, tuple(replayed), was[-1])
 
@@ -198,9 +199,20 @@ def _would_go_live(entry: Entry, policy: Policy) -> bool:
     return policy.approval == "none" or entry.kind not in ("pending", "approve")
 
 
-def _again(store: Store, entry: Entry, policy: Policy) -> Decision:
+def _again(store: Store, entry: Entry, policy: Policy) -> tuple[Decision | None, str]:
+    """The decision under another policy; None and why not, where its evidence is missing or damaged.
+
+    Raises:
+        InputError: The policy does not fit the evidence.
+    """
+    if not has_evidence(store, entry.evidence_digest):
+        return None, "its evidence is not in the archive, so it stays as it was"
     with TemporaryDirectory() as scratch:
-        return judge(fetch_evidence(store, entry.evidence_digest, Path(scratch, "evidence")), policy)
+        try:
+            folder = fetch_evidence(store, entry.evidence_digest, Path(scratch, "evidence"))
+        except RatchetError as error:
+            return None, f"its evidence cannot be read, so it stays as it was: {error.message}"
+        return judge(folder, policy), ""
 
 
 def _mismatch(now: Decision, line: _Lineage) -> str:

@@ -1,7 +1,8 @@
 """A person's word on a version that the gate promoted: where the policy wants one, nothing goes live without it.
 
-It is an `approve` or `deny` entry of the ledger. A tag `ratchet.approval` on the version in MLflow counts as well: it is made an entry by
-whoever finds it. What waits was judged against a champion, and expires with it.
+So it is with what was rolled back or denied before, whatever the policy. The word is an `approve` or `deny` entry of the ledger. A tag
+`ratchet.approval` on the version in MLflow counts as well: it is made an entry by whoever finds it. What waits was judged against a
+champion, and expires with it.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ Answer = Literal["approve", "deny"]
 TAGGED: Mapping[str, Answer] = {"approved": "approve", "denied": "deny"}
 """The tag's values."""
 BY_TAG = "a tag in MLflow"
+_BY_THE_GATE = "; the gate: "
+"""Between why a version waits, where not the policy alone has it wait, and the gate's reason."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Waiting:
         """How it stands."""
         version = self.pending.version
         if self.answer is None:
-            return f"v{version} waits for approval (entry {self.pending.number})"
+            why, taken_back, _ = self.pending.reason.partition(_BY_THE_GATE)
+            return f"v{version} waits for approval (entry {self.pending.number})" + (f": {why}" if taken_back else "")
         why = f": {self.answer.reason}" if self.answer.reason else ""
         return f"v{version} was {self.state} by {self.answer.by} (entry {self.answer.number}){why}"
 
@@ -75,8 +79,24 @@ def waiting(ledger: Ledger) -> list[Waiting]:
     return sorted(unanswered + approved, key=lambda one: -one.pending.number)
 
 
-def wait(ledger: Ledger, tracking_uri: str, draft: Draft, say: Callable[[str], None]) -> Waiting | None:
+def taken_back(ledger: Ledger, draft: Draft) -> str:
+    """Who took this very model back, and why, when nobody has made it champion again since; "" when nobody did."""
+    entry = ledger.taken_back(draft.digest)
+    if entry is None:
+        return ""
+    done = "rolled back" if entry.kind == "rollback" else "denied"
+    return f"it was {done} by {entry.by} (entry {entry.number})" + (f": {entry.reason}" if entry.reason else "")
+
+
+def wait(ledger: Ledger, tracking_uri: str, draft: Draft, say: Callable[[str], None], why: str = "") -> Waiting | None:
     """Let a promotion wait for a person, once, and see whether one has spoken; None when the champion has moved meanwhile.
+
+    Args:
+        ledger: The model's ledger.
+        tracking_uri: MLflow tracking URI.
+        draft: The promotion.
+        say: Told what is being done.
+        why: Why it waits, where the policy alone would not have it wait.
 
     Raises:
         RatchetError: The ledger or MLflow refuse.
@@ -86,10 +106,10 @@ def wait(ledger: Ledger, tracking_uri: str, draft: Draft, say: Callable[[str], N
     champion = ledger.champion()
     if (champion.epoch if champion else 0) != draft.epoch:
         return None
-    asked = draft.model_copy(update={"kind": "pending"})
-    waited = any(entry.kind == "pending" and entry.version == draft.version for entry in ledger.newest())
-    if waited and ledger.find(asked) is None:
-        # That was another decision, or another champion: what was said then does not count now.
+    reason = f"{why}{_BY_THE_GATE}{draft.reason.removeprefix('Promoted: ')}" if why else draft.reason
+    asked = draft.model_copy(update={"kind": "pending", "reason": reason})
+    if ledger.find(asked) is None:
+        # Nobody can have seen this decision yet: a tag that is there was meant for another one, or for none.
         registry.clear_approval(tracking_uri, ledger.model, draft.version)
     pending = ledger.append(asked)
     return heard(ledger, tracking_uri, Waiting(pending, ledger.answer(pending)), draft.run, say)

@@ -62,11 +62,20 @@ def deploy_version(
         if decided.verdict != "promote":
             raise RatchetError(f"the verdict on version {version} is {decided.verdict}; only promote goes live")
         ledger = Ledger(Store(store), model_name)
+        against = ledger.entry(epoch).digest if epoch else ""
+        if decided.champion_digest != against:
+            raise RatchetError(
+                f"version {version} was judged against {decided.champion_digest or 'no champion'}, but the champion of epoch {epoch} "
+                f"is {against or 'none'}",
+                "nothing was changed; pass the decision and the epoch of one run",
+            )
         draft = Draft.of(decided, digest_file(Path(decision)), "promote", version, epoch, run)
-        if approval.is_required(decided) and (waiting := approval.wait(ledger, tracking_uri, draft, step.progress)):
-            if not waiting.is_approved:
+        why = approval.taken_back(ledger, draft)
+        if why or approval.is_required(decided):
+            waiting = approval.wait(ledger, tracking_uri, draft, step.progress, why)
+            if waiting is not None and not waiting.is_approved:
                 return _left(step, Path(deployment), ledger, tracking_uri, waiting)
-            draft = waiting.promotion(run)
+            draft = waiting.promotion(run) if waiting is not None else draft
         fetch = fetch_from(tracking_uri, model_name, version, draft.digest)
         probe = Probe.read(Path(evidence, "probe.json"))
         try:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.local import Live, LocalTarget
 from kfp_ratchet.components.deploy.rollout import Say, fetch_from, is_alive, relaunch
 from kfp_ratchet.components.deploy.serving import Serving
 from kfp_ratchet.components.shared.entry import Entry
+from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.store import Store
 
@@ -14,6 +16,33 @@ def live(serving: Serving, model: str) -> tuple[Live, bool] | None:
     """What is live and whether its server answers; None when nothing ever was live here."""
     there = LocalTarget(serving, model).live()
     return (there, is_alive(there)) if there is not None else None
+
+
+def strangers(serving: Serving, model: str) -> list[int]:
+    """The pids of a model's servers here that `live.json` does not know of and no deploy under way has started."""
+    target = LocalTarget(serving, model)
+
+    def unknown() -> list[int]:
+        live = target.live()
+        known = {each.pid for each in (live, live.previous if live else None) if each}
+        return [each.pid for each in process.running(target.folder) if each.pid not in known]
+
+    if not unknown():
+        return []
+    try:
+        with target.lock():
+            return unknown()
+    except RatchetError:
+        return []  # A deploy is under way.
+
+
+def foreign(serving: Serving, ledger: Ledger) -> str:
+    """Why this cannot be the ledger that made live what is live here; "" if it can."""
+    try:
+        LocalTarget(serving, ledger.model).vouched(ledger)
+    except RatchetError as error:
+        return error.message
+    return ""
 
 
 def example(serving: Serving, model: str, version: str) -> Path:
@@ -60,7 +89,7 @@ def ensure(
         if there is not None and there.digest == made.digest and is_alive(there):
             return there, False
         fetch = fetch_from(tracking_uri, model, made.version, made.digest)
-        return relaunch(target, made, fetch, None, say), True
+        return relaunch(ledger, target, made, fetch, None, say), True
 
 
 def history(store: str, model: str) -> list[Entry]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, check
 from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.shared.durable import sync
 from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
@@ -127,14 +128,35 @@ class LocalTarget:
             )
         draft = self.folder / "live.json.new"
         draft.write_text(live.model_dump_json(indent=1))
+        sync(draft)
         draft.replace(self.folder / "live.json")
+        sync(self.folder)
+
+    def vouched(self, ledger: Ledger) -> Live | None:
+        """What is live, after a look whether this is the ledger that made it so: it may be lost, cut short, or another one.
+
+        Raises:
+            RatchetError: It is not.
+        """
+        live = self.live()
+        # Read after `live.json`: who switches it has written to the ledger before.
+        if live is not None and (live.entry > (length := ledger.length()) or not _made(ledger, live, length)):
+            raise RatchetError(
+                f"this ledger is not the one that made v{live.version} live: {self.folder / 'live.json'} speaks of its entry "
+                f"{max(live.entry, live.epoch)}, of model {live.digest}, but {ledger.model} has {length} entries here",
+                "check `store`, or restore the ledger from a backup; to begin anew, give the model another name",
+            )
+        return live
 
     def settle(self, ledger: Ledger) -> Live | None:
         """Bring `live.json` and processes in line with the ledger after a deploy ended, in whatever way.
 
         A switch that the ledger confirms is kept, any other undone; every server but the live one is stopped.
+
+        Raises:
+            RatchetError: It is not the ledger that made live what is live; nothing was changed.
         """
-        live = self.live()
+        live = self.vouched(ledger)
         if live is not None and not live.committed:
             commits = (entry for entry in ledger.newest() if entry.kind in MAKES_CHAMPION)
             made = next((entry for entry in commits if entry.intent == live.entry), None)
@@ -218,6 +240,13 @@ class LocalTarget:
         for folder in (self.folder / "versions").iterdir():
             if folder.name not in keep:
                 shutil.rmtree(folder)
+
+
+def _made(ledger: Ledger, live: Live, length: int) -> bool:
+    """Whether the entry that is said to have made a model champion did."""
+    if live.previous is not None and not _made(ledger, live.previous, length):
+        return False
+    return not live.epoch or (live.epoch <= length and ledger.entry(live.epoch).digest == live.digest)
 
 
 def _is(model: Path, digest: str) -> bool:

@@ -104,7 +104,7 @@ def open_to_clients(server: Server) -> None:
     os.kill(server.pid, signal.SIGUSR1)
     deadline = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < deadline:
-        if (get_json(f"{server.private_url}/ratchet") or {}).get("open"):
+        if is_open(server):
             return
         time.sleep(_POLL_SECONDS)
     raise RatchetError(f"the model server {server.pid} does not open {server.url}")
@@ -114,6 +114,12 @@ def answers(server: Server) -> bool:
     """Whether this very process is healthy and answers."""
     state = get_json(f"{server.private_url}/ratchet")
     return state is not None and state.get("pid") == server.pid
+
+
+def is_open(server: Server) -> bool:
+    """Whether this very process answers, and on the clients' port as well."""
+    state = get_json(f"{server.private_url}/ratchet") or {}
+    return state.get("pid") == server.pid and bool(state.get("open"))
 
 
 def find(pid: int, started: float) -> psutil.Process | None:

@@ -52,13 +52,14 @@ def roll_out(
         RatchetError: Nothing was changed, and why.
     """
     with target.lock():
+        target.vouched(ledger)
         champion = ledger.champion()
         committed = ledger.find(draft)
         if committed is not None and champion is not None and champion.epoch == committed.number:
             # An earlier attempt was killed after it had committed, or an identical run was faster.
             live = target.settle(ledger)
             if live is None or live.digest != draft.digest or not is_alive(live):
-                live = relaunch(target, committed, fetch, probe, say)
+                live = relaunch(ledger, target, committed, fetch, probe, say)
             return RolledOut(live, committed, "", None, 0.0)
         intent = _claim(ledger, target, draft)
         try:
@@ -66,8 +67,9 @@ def roll_out(
             say(f"v{draft.version}: fetching it")
             target.stage(draft.version, draft.digest, fetch)
             server, answered, seconds = target.launch(draft.version, probe, say)
-            process.open_to_clients(server)
+            # Before it takes clients: whoever finds this deploy dead must know of every server that does.
             target.switch(Live.of(draft, server, entry=intent.number, committed=False, previous=before))
+            process.open_to_clients(server)
             entry = ledger.append(draft.model_copy(update={"intent": intent.number}))
         except BaseException as error:
             _undo(ledger, target, draft, intent, error)
@@ -81,7 +83,7 @@ def roll_out(
     return RolledOut(live, entry, before.version if before else "", answered, seconds)
 
 
-def relaunch(target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None, say: Say) -> Live:
+def relaunch(ledger: Ledger, target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None, say: Say) -> Live:
     """Start the champion's server again and make it live; the target must be locked and settled.
 
     Raises:
@@ -89,22 +91,25 @@ def relaunch(target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None
     """
     target.stage(made.version, made.digest, fetch)
     there = target.live()
+    # A failed deploy after the promotion may have left a larger token.
+    token = max(made.number, there.entry if there else 0)
     try:
         server, _, _ = target.launch(made.version, probe, say)
+        live = Live.of(made, server, entry=token, committed=False, previous=there)
+        target.switch(live)
         process.open_to_clients(server)
     except BaseException:
-        target.stop_all_but(there)
+        target.settle(ledger)
         raise
-    # A failed deploy after the promotion may have left a larger token.
-    live = Live.of(made, server, entry=max(made.number, there.entry if there else 0), committed=True, epoch=made.number)
+    live = live.model_copy(update={"committed": True, "previous": None, "epoch": made.number})
     target.switch(live)
     target.stop_all_but(live)
     return live
 
 
 def is_alive(live: Live) -> bool:
-    """Whether the live server's own process answers."""
-    return process.find(live.pid, live.started) is not None and process.answers(live.server)
+    """Whether the live server's own process answers clients."""
+    return process.find(live.pid, live.started) is not None and process.is_open(live.server)
 
 
 def fetch_from(tracking_uri: str, model: str, version: str, digest: str) -> Fetch:

@@ -87,6 +87,7 @@ def evaluate_models(
             memory.measure("candidate", model_path)
             candidate = Contender.load("candidate", model_path, roles)
             contenders: dict[Model, Contender] = {"candidate": candidate}
+            anchor_problem = ""
             pinned: tuple[tuple[Model, str, str], ...] = (
                 ("champion", champion_version, champion_digest),
                 ("anchor", anchor_version, anchor_digest),
@@ -98,7 +99,15 @@ def evaluate_models(
                 elif digest and not same:
                     step.progress(f"fetching {name} v{version}")
                     into = Path(scratch, name)
-                    contenders[name] = _fetch(tracking_uri, model_name, name, version, digest, into, roles)
+                    try:
+                        contenders[name] = _fetch(tracking_uri, model_name, name, version, digest, into, roles)
+                    except Exception as error:  # loading runs the code of its workload
+                        if name != "anchor":
+                            raise
+                        # An old model that is gone or cannot read today's rows is no reason to stop: whether it is needed is for the
+                        # policy to say. No more of a foreign error than its kind: its text may name a folder of this very run.
+                        said = f"the anchor v{version} cannot be loaded: {type(error).__name__}"
+                        anchor_problem = error.message if isinstance(error, RatchetError) else said
                 if name in _rivals(contenders):
                     memory.measure(name, contenders[name].folder)
             step.progress(f"scoring {counted(parts.evaluate.height, 'row')}")
@@ -120,7 +129,7 @@ def evaluate_models(
                 champion_digest=champion_digest,
                 anchor_version=anchor_version,
                 anchor_digest=anchor_digest,
-                anchor_problem=seen.anchor_problem,
+                anchor_problem=anchor_problem or seen.anchor_problem,
                 baseline=truth.baseline(parts.train, roles, seen.classes),
                 sanity=sanity(candidate, parts.evaluate, seen.raw_scores),
                 size_mb={name: model.size_mb for name, model in _rivals(contenders).items()},
@@ -181,7 +190,6 @@ def _see(contenders: dict[Model, Contender], parts: Split, roles: Columns) -> _S
         except RatchetError as error:
             if name != "anchor":
                 raise
-            # An old model that cannot read today's rows is no reason to stop: whether it is needed is for the policy to say.
             anchor_problem = error.message
     by_column: dict[str, Array] = {}
     for name, values in scores.items():

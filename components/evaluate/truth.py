@@ -9,7 +9,7 @@ import polars as pl
 from kfp_ratchet.components.evaluate.contender import Array
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.evidence import CLUSTER, SLICE_PREFIX
+from kfp_ratchet.components.shared.evidence import CLUSTER, SLICE_PREFIX, by_day
 from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.split import Split, moments
 from kfp_ratchet.components.train.labels import as_text, encode_target, row_weights, unlabelled
@@ -83,7 +83,7 @@ def clusters(rows: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
     values = rows[columns.cluster]
     if columns.cluster == columns.time and values.dtype == pl.String:
         values = rows.select(moments(rows, columns.cluster)).to_series()
-    return {CLUSTER: as_text(values.dt.date() if values.dtype in (pl.Date, pl.Datetime) else values)}
+    return {CLUSTER: as_text(by_day(values))}
 
 
 def span(rows: pl.DataFrame, columns: Columns) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """The gate: a pure function from evidence and policy to a decision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class _Measured:
         return more_rows(rows_to_decide(found, bound, self.sampling), len(self.sampling.weight))
 
 
-def decide(evidence: Evidence, policy: Policy) -> Decision:
+def decide(evidence: Evidence, policy: Policy | Mapping[str, Any]) -> Decision:
     """Judge a candidate by its evidence. Pure: the same arguments give the same decision; row order does not matter.
 
     With the interval [low, high] of the paired gain over the champion:
@@ -73,11 +74,14 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
 
     Args:
         evidence: What `evaluate` saw; `Evidence.read` and `Evidence.of` make one.
-        policy: What is asked.
+        policy: What is asked, or its keys and values.
 
     Raises:
-        InputError: A setting of the policy does not fit the evidence's kind of problem or classes.
+        InputError: What is given is no evidence or no policy, or a setting does not fit the evidence's kind of problem or classes.
     """
+    if not isinstance(evidence, Evidence):
+        raise InputError(f"evidence is {type(evidence).__name__}", "pass Evidence.of(label, candidate, champion)")
+    policy = Policy.of(policy)
     facts = evidence.facts
     asked = _asked(facts, policy)
     blank = _blank(evidence, asked)
@@ -168,7 +172,9 @@ def _with(blank: Decision, asked: _Asked, measured: _Measured) -> Decision:
             "champion": measured["champion"],
             "gain": gain.interval,
             "anchor_gain": anchor_gain,
-            "sets_anchor": better[0] and (better[1] or not (asked.facts.has_anchor or asked.facts.anchor_problem)),
+            # An anchor that cannot be scored is given up for the next model that is better than the champion: kept, nothing would
+            # ever pass it again.
+            "sets_anchor": better[0] and (better[1] or not asked.facts.has_anchor),
             "churn": _flipped(measured["agreement"]),
             "method": gain.method,
             "detectable": rounded(asked.bound + reach),
@@ -240,10 +246,21 @@ def _questions(asked: _Asked, measured: _Measured) -> Iterator[Check]:
             anchor = f"the anchor's{_version(facts.anchor_version)}"
             yield _non_inferiority("anchor gain", asked, anchor, "anchor", measured)
         elif facts.anchor_problem:
-            reason = f"no gain over the anchor: {facts.anchor_problem}"
-            yield Check(name="anchor gain", outcome="unknown", reason=reason)
+            yield _without_anchor(facts, measured["gain"], asked.margin)
     if policy.beats_baseline:
         yield _baseline(asked, measured)
+
+
+def _without_anchor(facts: Facts, gain: Interval, margin: float) -> Check:
+    """Nothing says how much was lost since an anchor that cannot be scored: only what gains on the champion passes."""
+    better = gain.low is not None and gain.low > margin
+    instead = (
+        "the candidate beats the champion, and becomes the anchor instead"
+        if better
+        else "until it can be, only a candidate that is shown to beat the champion is promoted, and becomes the anchor instead"
+    )
+    reason = f"the anchor{_version(facts.anchor_version)} cannot be scored ({facts.anchor_problem}); {instead}"
+    return Check(name="anchor gain", outcome="pass" if better else "unknown", reason=reason)
 
 
 def _baseline(asked: _Asked, measured: _Measured) -> Check:
@@ -251,8 +268,9 @@ def _baseline(asked: _Asked, measured: _Measured) -> Check:
         reason = "the evidence has no sound trivial model that the candidate could beat"
         return Check(name="baseline gain", outcome="unknown", reason=reason)
     if measured["baseline"].value is None:
-        reason = f"the trivial model has no {asked.metric} to beat"
-        return Check(name="baseline gain", outcome="pass", reason=reason)
+        remedy = "where that lies in the metric, set policy.beats_baseline: false"
+        reason = f"{asked.metric} is undefined for the trivial model, so there is none to beat; {remedy}"
+        return Check(name="baseline gain", outcome="unknown", reason=reason)
     return _superiority("baseline gain", asked.metric, "the trivial model's", "baseline", 0.0, measured)
 
 

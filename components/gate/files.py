@@ -1,6 +1,8 @@
 """From files to files: read evidence, decide, write the decision and its page."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kfp_ratchet.components.gate.decision import decide, unverifiable
 from kfp_ratchet.components.gate.policy import Policy
@@ -49,12 +51,13 @@ def decide_from_files(
     return decision.verdict
 
 
-def judge(folder: str | Path, policy: Policy) -> Decision:
+def judge(folder: str | Path, policy: Policy | Mapping[str, Any]) -> Decision:
     """Decide on a folder of evidence. Evidence that is damaged or was changed is inconclusive, not an error.
 
     Raises:
-        InputError: The policy does not fit the evidence's kind of problem.
+        InputError: The policy is none, or does not fit the evidence's kind of problem.
     """
+    policy = Policy.of(policy)
     try:
         evidence = Evidence.read(folder, operations=policy.budget.of_operations)
     except RatchetError as error:

@@ -19,6 +19,11 @@ The other methods below were measured when this one was chosen, with 1,000 to 4,
 - *More clusters: closed form* with the contributions summed by cluster.
 - *No influence: bootstrap* of rows or clusters; the wider of the percentile interval and Student's with the bootstrap's standard error.
 
+*Shares of rows.* Twenty answers that are all right have no variance, and are no proof: with precision 0.9 that happens once in eight times.
+So a share (precision, recall, accuracy, churn; roc_auc by itself) counts as if one more row spoke against it, in the variance, the degrees
+of freedom and the largest contribution; a difference only where the two models' shares are of different rows, as precisions are. Without
+it, equal precisions were promoted in 12 to 31 % of the draws where the candidate answers 5 to 100 rows; with it in less than 1 %.
+
 Whatever the method, the interval of a difference mirrors exactly when the two models are swapped.
 """
 
@@ -129,8 +134,12 @@ def measure(
             for by_name in (added, drawn):
                 if own in by_name and other in by_name:
                     by_name[name] = sign * (by_name[own] - by_name[other])
+        unseen = {name: [each.contrary(sampling.weight)] for name, each in statistics.items()}
+        for name, (own, other, _) in differences.items():
+            one, two = statistics[own], statistics[other]
+            unseen[name] = [one.contrary(sampling.weight, two), two.contrary(sampling.weight, one)]
         return {
-            name: _closed(value, added[name], forms[name], sampling)
+            name: _closed(value, added[name], np.array(unseen[name]), forms[name], sampling)
             if name in added
             else _bootstrapped(value, drawn[name], sampling)
             for name, value in values.items()
@@ -212,11 +221,11 @@ def _drawn(
     return dict(zip(names, draws, strict=True))
 
 
-def _closed(value: float, added: Array, form: str, sampling: Sampling) -> Estimated:
+def _closed(value: float, added: Array, unseen: Array, form: str, sampling: Sampling) -> Estimated:
     """From what each unit adds: Student's interval, widened where the contributions are skewed and, but for a jackknife, by half of the
-    largest one."""
+    largest one. `unseen` is what rows would add that are not there; their sign is not known, so they do not count as skewed."""
     units = len(added)
-    squares = float((added**2).sum())
+    squares = float((added**2).sum() + (unseen**2).sum())
     error = math.sqrt(squares * (units - 1) / units)
     if sampling.cluster is not None:
         form = f"{'jackknife' if sampling.jackknife else form} over {units:,} clusters"
@@ -227,10 +236,12 @@ def _closed(value: float, added: Array, form: str, sampling: Sampling) -> Estima
         return Estimated(
             Interval(value=only, low=only, high=only), 0.0, math.inf, lambda bound: float(value >= bound), form
         )
-    skewness = float((added**3).sum()) / squares**1.5
-    excess = float((added**4).sum()) / squares**2 - 1 / units
+    skewness = (
+        float((added * added**2).sum()) / squares**1.5
+    )  # a power of 3 is not exactly odd, and the swap would not mirror
+    excess = float((added**4).sum() + (unseen**4).sum()) / squares**2 - 1 / units
     freedom = min(2 / excess if excess > 0 else math.inf, sampling.freedom)
-    half = 0.0 if sampling.jackknife else float(np.abs(added).max()) / 2
+    half = 0.0 if sampling.jackknife else float(max(np.abs(added).max(), unseen.max())) / 2
     student = float(stdtrit(freedom, sampling.confidence))
     low, high = (half + error * max(student, _unskewed(student, skewness * side)) for side in (1, -1))
 
@@ -238,7 +249,10 @@ def _closed(value: float, added: Array, form: str, sampling: Sampling) -> Estima
         above = (value + half - bound) / error
         return float(max(stdtr(freedom, above), stdtr(freedom, _skewed(above, skewness))))
 
-    found = Interval(value=rounded(value), low=rounded(value - low), high=rounded(value + high))
+    low, high = value - low, value + high
+    if len(unseen) == 1 and unseen[0] > 0:  # a share by itself
+        low, high = max(low, 0.0), min(high, 1.0)
+    found = Interval(value=rounded(value), low=rounded(low), high=rounded(high))
     return Estimated(found, error, freedom, p_below, f"{form}, {freedom:,.0f} degrees of freedom")
 
 
@@ -249,8 +263,8 @@ def _bootstrapped(value: float, drawn: Array, sampling: Sampling) -> Estimated:
         f" of {units:,} clusters" if sampling.cluster is not None else ""
     )
     error = float(drawn.std(ddof=1)) * math.sqrt(units / (units - 1)) if units > 1 else math.nan
-    if not (math.isfinite(value) and math.isfinite(error)):
-        return _undefined(value, method)
+    if not (math.isfinite(value) and math.isfinite(error)) or (value != 0 and np.ptp(drawn) == 0):
+        return _undefined(value, method)  # a difference that no choice of rows changes is more than rows can tell
     half = float(stdtrit(freedom, sampling.confidence)) * error
     low = min(value - half, float(np.quantile(drawn, 1 - sampling.confidence)))
     # Not the upper quantile: this one is to the last bit what the lower one is for the models swapped.

@@ -131,10 +131,10 @@ def load(function: str) -> Any:
     module, _, attribute = function.partition(":")
     try:
         found = getattr(import_module(module), attribute, None)
-    except ImportError as error:
+    except Exception as error:  # whatever its module does when it is imported
         raise InputError(
-            f"the metric {function} cannot be imported: {error}",
-            "install its package where the gate runs, or name another",
+            f"the metric {function} cannot be imported: {type(error).__name__}: {error}",
+            "correct its module or install its package where the gate runs, or name another",
         ) from error
     if not callable(found):
         raise InputError(f"the metric {function}: {module} has no function {attribute!r}", "correct policy.metric")

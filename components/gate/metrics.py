@@ -42,6 +42,14 @@ class Statistic(Protocol):
         """
         ...
 
+    def contrary(self, weight: Array, other: "Statistic | None" = None) -> float:
+        """How far one more row that goes the other way would move a share of rows; 0 for what is no such share.
+
+        Where all of a few rows agree their variance is 0, and says nothing of the row that does not. With `other`, the part that
+        remains in the difference to it: 0 when both are shares of the same rows, where a pair that disagrees tells the variance.
+        """
+        ...
+
 
 def prepare(metric: str, label: Array, scores: Array, cost_matrix: CostMatrix | None = None) -> Statistic:
     """Make a metric ready to be computed under many weightings.
@@ -58,7 +66,9 @@ def prepare(metric: str, label: Array, scores: Array, cost_matrix: CostMatrix | 
     """
     parsed = metric_kinds.parse(metric)
     if parsed.function:
-        return _Custom(parsed.function, metric_kinds.load(parsed.function), label, scores)
+        custom = _Custom(parsed.function, metric_kinds.load(parsed.function), label, scores)
+        custom.check_weights()
+        return custom
     if parsed.base == "expected_cost":
         return _expected_cost(label, scores, cost_matrix)
     if parsed.top is not None:
@@ -82,6 +92,19 @@ def ratio(numerator: Array, denominator: Array) -> Array:
         return found
 
 
+def one_of(weight: Array) -> float:
+    """What one row counts for among rows of these weights, shape (n,): 1/n when they are alike (Kish 1965). 0 of no rows."""
+    total = weight.sum()
+    return float(((weight / total) ** 2).sum()) if total > 0 else 0.0
+
+
+class NoShare:
+    """What a metric that is no share of rows says of the rows that are not there: nothing."""
+
+    def contrary(self, weight: Array, other: Statistic | None = None) -> float:
+        return 0.0
+
+
 @dataclass(frozen=True)
 class _Ratios:
     """Mean of ratios of weighted sums, over the ratios whose denominator is not 0. Losses by row have one, recalls one a class."""
@@ -90,6 +113,8 @@ class _Ratios:
     denominator: Array
     """Both of shape (n, ratios)."""
     form: str = LINEAR
+    share: bool = False
+    """Does each ratio say which share of some rows is right?"""
 
     def __call__(self, weights: Array) -> Array:
         numerator, denominator = weights @ self.numerator, weights @ self.denominator
@@ -107,9 +132,15 @@ class _Ratios:
         found: Array = self.numerator @ slope - self.denominator @ (each * slope)
         return found
 
+    def contrary(self, weight: Array, other: Statistic | None = None) -> float:
+        if not self.share or (isinstance(other, _Ratios) and np.array_equal(self.denominator, other.denominator)):
+            return 0.0
+        counted = np.array([one_of(weight * column) for column in self.denominator.T])
+        return float(counted.max()) / max(int(np.count_nonzero(counted)), 1)
+
 
 @dataclass(frozen=True)
-class _Rmse:
+class _Rmse(NoShare):
     squared: _Ratios
     form: str = LINEAR
 
@@ -122,7 +153,7 @@ class _Rmse:
 
 
 @dataclass(frozen=True)
-class _R2:
+class _R2(NoShare):
     """One minus the residual share of the label's squares around its mean."""
 
     label: Array
@@ -144,7 +175,7 @@ class _R2:
 
 
 @dataclass(frozen=True)
-class _Mape:
+class _Mape(NoShare):
     """Mean absolute error relative to the label's size, which counts as at least a hundredth of its mean.
 
     Without that guard one label near 0 would outweigh all others. Rows stand in the order of the label's size.
@@ -180,7 +211,7 @@ class _Mape:
 
 
 @dataclass(frozen=True)
-class _Custom:
+class _Custom(NoShare):
     """A function of the user's: as slow as it is, and its rows' influence unknown."""
 
     name: str
@@ -201,6 +232,27 @@ class _Custom:
     def influence(self, weight: Array) -> None:
         return None
 
+    def check_weights(self) -> None:
+        """Every resample is a weighting: a function that does not look at the weights would seem to know no chance at all.
+
+        Raises:
+            InputError: Leaving every other row out by its weight changes nothing, though leaving it out by hand does.
+        """
+        half = np.arange(len(self.label)) % 2
+        if not half.any():
+            return
+        whole, weighted = self(np.array([np.ones(len(half)), half]))
+        if whole != weighted:
+            return
+        kept = half == 1
+        part = _Custom(self.name, self.function, self.label[kept], self.scores[kept])
+        if float(part(np.ones((1, kept.sum())))[0]) != whole:
+            raise InputError(
+                f"the metric {self.name} does not use its third argument, the weights: its value stays {whole:g} when half the rows "
+                "have weight 0",
+                "weight every row by it, as in numpy.average(right, weights=weight): intervals come from weighting rows anew",
+            )
+
 
 def _log_loss(label: Array, scores: Array) -> Statistic:
     return _mean(-np.log(np.clip(_probability_of_label(label, scores), _EPS, 1 - _EPS)))
@@ -214,13 +266,13 @@ def _brier(label: Array, scores: Array) -> Statistic:
 
 
 def _accuracy(label: Array, scores: Array) -> Statistic:
-    return _mean((answer(scores) == label).astype(np.float64), "McNemar's variance")
+    return _mean((answer(scores) == label).astype(np.float64), "McNemar's variance", share=True)
 
 
 def _balanced_accuracy(label: Array, scores: Array) -> Statistic:
     """Mean recall of the classes that occur."""
     true = _one_hot(label, scores)
-    return _Ratios(true * (answer(scores) == label)[:, None], true)
+    return _Ratios(true * (answer(scores) == label)[:, None], true, share=True)
 
 
 def _f1_macro(label: Array, scores: Array) -> Statistic:
@@ -237,11 +289,11 @@ def _f1(label: Array, scores: Array, threshold: float) -> Statistic:
 def _precision(label: Array, scores: Array, threshold: float) -> Statistic:
     """Undefined where nothing is answered with class 1: no precision is not a bad one."""
     answered = (scores > threshold).astype(np.float64)
-    return _Ratios((label * answered)[:, None], answered[:, None])
+    return _Ratios((label * answered)[:, None], answered[:, None], share=True)
 
 
 def _recall(label: Array, scores: Array, threshold: float) -> Statistic:
-    return _Ratios((label * (scores > threshold))[:, None], label[:, None])
+    return _Ratios((label * (scores > threshold))[:, None], label[:, None], share=True)
 
 
 def _expected_cost(label: Array, scores: Array, cost_matrix: CostMatrix | None) -> Statistic:
@@ -306,8 +358,8 @@ def answer(scores: Array) -> npt.NDArray[np.int64]:
     return (scores > 0.5).astype(np.int64) if scores.ndim == 1 else np.argmax(scores, axis=1)
 
 
-def _mean(by_row: Array, form: str = LINEAR) -> _Ratios:
-    return _Ratios(by_row[:, None], np.ones((len(by_row), 1)), form)
+def _mean(by_row: Array, form: str = LINEAR, *, share: bool = False) -> _Ratios:
+    return _Ratios(by_row[:, None], np.ones((len(by_row), 1)), form, share)
 
 
 def _one_hot(label: npt.NDArray[Any], scores: Array) -> Array:

@@ -1,7 +1,8 @@
 """What the gate asks of a challenger: the section `policy:` of `ratchet.yaml`. Imports nothing heavy."""
 
-from collections.abc import Iterator
-from typing import Literal, Self
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -221,6 +222,22 @@ class Policy(BaseModel):
             InputError: Not JSON, an unknown key (the nearest right one is named), or a value out of range.
         """
         return parse_parameter(cls, text, "policy")
+
+    @classmethod
+    def of(cls, given: Self | Mapping[str, Any]) -> Self:
+        """A policy, or one with these keys and values.
+
+        Raises:
+            InputError: It is neither, or as in `parse`.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            raise InputError(f"policy is {given!r:.60}", "pass Policy(…), or a mapping of its keys")
+        try:
+            return cls.parse(json.dumps(dict(given)))
+        except TypeError as error:
+            raise InputError(f"policy: {error}", "pass numbers, text, lists and mappings") from None
 
     def metric_for(self, problem: Problem) -> str:
         """The metric to judge a kind of problem by.

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from kfp_ratchet.components.gate.metrics import LINEAR, Array, ratio
+from kfp_ratchet.components.gate.metrics import LINEAR, Array, NoShare, Statistic, one_of, ratio
 
 IntArray = npt.NDArray[np.int64]
 _BINS = 10
@@ -63,8 +63,11 @@ class RocAuc:
         found[self.negative] = (1 - lost - value) * (weight.sum() / negatives)
         return found
 
+    def contrary(self, weight: Array, other: Statistic | None = None) -> float:
+        return 0.0 if other else max(one_of(weight[self.positive]), one_of(weight[self.negative]))
 
-class AveragePrecision:
+
+class AveragePrecision(NoShare):
     """Mean precision over the steps of recall, not interpolated; equal scores are one step."""
 
     form = LINEAR
@@ -143,11 +146,20 @@ class Top:
         influence[self._order] = by_rank - ranked @ by_rank / total
         return influence
 
+    def contrary(self, weight: Array, other: Statistic | None = None) -> float:
+        if other:
+            return 0.0
+        ranked = weight[self._order]
+        if self._of_positives:
+            return one_of(ranked * self._hits)
+        taken = float(self._taken(np.array([ranked.sum()]))[0])
+        return float(ranked.max(initial=0.0)) / taken if taken > 0 else 0.0
+
     def _taken(self, total: Array) -> Array:
         return np.minimum(self._top, total) if self._top >= 1 else self._top * total
 
 
-class CalibrationError:
+class CalibrationError(NoShare):
     """How far stated probability and observed share differ, on average over ten bins of equal weight (expected calibration error)."""
 
     form = "bootstrap"

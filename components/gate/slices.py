@@ -22,12 +22,14 @@ class _Judged:
     name: str
     rows: int
     gain: Estimated
+    only_champion_defined: bool
 
 
 def judge_slices(
     scored: Scored, problem: Problem, metric: str, policy: Policy, asked: Slices, margin: float
 ) -> list[Check]:
-    """One check a slice that is large enough, and one that names the others; these never fail.
+    """One check a slice that can be judged, and one that names the others: too small, or without an interval of the gain; these never
+    fail. Where the metric is undefined for the candidate alone, e.g. its precision where it answers no row, the check is `unknown`.
 
     A slice fails when its gain is shown to lie below `-margin`. Slices are many looks at the same question, so their p-values are
     corrected by Holm's step-down method (Holm 1979): the chance that a candidate that is worse on none fails on any is at most
@@ -35,13 +37,23 @@ def judge_slices(
     """
     judged: list[_Judged] = []
     small: list[str] = []
+    undefined: list[str] = []
+    lost: list[Check] = []
     for name, rows in _parts(scored):
         one = _judge(name, scored, rows, problem, metric, policy) if len(rows) >= asked.min_rows else None
         if one is None:
             small.append(f"{name} ({count(len(rows), 'row')})")
-        else:
+        elif one.gain.interval.low is not None:
             judged.append(one)
-    return [*_corrected(judged, margin, policy.confidence), *_too_small(small)]
+        elif one.only_champion_defined:
+            reason = f"on {name} ({count(len(rows), 'row')}) {metric} is undefined for the candidate, and not for the champion"
+            lost.append(Check(name=f"slice {name}", outcome="unknown", reason=reason))
+        else:
+            undefined.append(f"{name} ({count(len(rows), 'row')})")
+    unjudged = {"too small to judge": small, "undefined or without an interval": undefined}
+    named = "; ".join(f"{why}: {_some(names)}" for why, names in unjudged.items() if names)
+    others = [Check(name="slices", outcome="pass", reason=named)] if named else []
+    return [*_corrected(judged, margin, policy.confidence), *lost, *others]
 
 
 def holm(p_values: Iterable[float]) -> list[float]:
@@ -65,23 +77,24 @@ def _parts(scored: Scored) -> Iterator[tuple[str, IntArray]]:
 
 
 def _judge(name: str, scored: Scored, rows: IntArray, problem: Problem, metric: str, policy: Policy) -> _Judged | None:
-    """The gain on one slice, None when it has too few of a class or of clusters, or the metric is undefined there."""
+    """The gain on one slice, None when it has too few of a class or of clusters."""
     label = scored.label[rows]
     # Other problems' metrics do not need every class in every slice.
     if problem == "binary" and min((label == 1).sum(), (label == 0).sum()) < policy.min_class_rows:
         return None
     cluster = None
     if scored.cluster is not None:
-        found, cluster = np.unique(scored.cluster[rows], return_inverse=True)
-        if len(found) < policy.min_clusters:
+        held, cluster = np.unique(scored.cluster[rows], return_inverse=True)
+        if len(held) < policy.min_clusters:
             return None
     statistics = {
         model: prepare(metric, label, scores[rows], policy.cost_matrix or None)
         for model, scores in (("candidate", scored.candidate), ("champion", scored.champion))
     }
     sampling = Sampling(scored.weight[rows], cluster, policy.confidence, policy.resamples, scored.seed)
-    gain = measure(statistics, {"gain": ("candidate", "champion", kind(metric).sign)}, sampling)["gain"]
-    return None if gain.interval.low is None else _Judged(name, len(rows), gain)
+    found = measure(statistics, {"gain": ("candidate", "champion", kind(metric).sign)}, sampling)
+    lost = found["candidate"].interval.value is None and found["champion"].interval.value is not None
+    return _Judged(name, len(rows), found["gain"], lost)
 
 
 def _corrected(judged: list[_Judged], margin: float, confidence: float) -> list[Check]:
@@ -100,10 +113,6 @@ def _corrected(judged: list[_Judged], margin: float, confidence: float) -> list[
             )
         )
     return checks
-
-
-def _too_small(small: list[str]) -> list[Check]:
-    return [Check(name="slices", outcome="pass", reason=f"too small to judge: {_some(small)}")] if small else []
 
 
 def _some(names: list[str]) -> str:

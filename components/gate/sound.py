@@ -37,6 +37,9 @@ _SANITY = {
     "sum_to_one": ("the probabilities of a row sum to 1", "the probabilities of a row do not sum to 1"),
 }
 
+_SUM_TOLERANCE = 1e-3
+"""Of a row's probabilities; what is left by 16-bit floats passes."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -92,7 +95,10 @@ def examine(evidence: Evidence, policy: Policy) -> tuple[Scored | None, list[Che
         ),
     ]
     if scored.cluster is not None:
-        found = f"{count(scored.clusters, 'cluster')} (values of {facts.clustered_by or CLUSTER})"
+        days = _text(evidence.rows[CLUSTER]).str.contains(r"^\d{4}-\d\d-\d\d$").all()
+        found = (
+            f"{count(scored.clusters, 'cluster')} ({'days' if days else 'values'} of {facts.clustered_by or CLUSTER})"
+        )
         checks.append(
             _check(
                 "clusters",
@@ -231,6 +237,8 @@ def _wrong_values(facts: Facts, scored: Scored) -> str:
     for name, values in named.items():
         if (values < 0).any() or (values > 1).any():
             return f"the {name} are no probabilities: they run from {values.min():g} to {values.max():g}"
+        if values.ndim == 2 and (off := np.abs(values.sum(axis=1) - 1)).max(initial=0.0) > _SUM_TOLERANCE:
+            return f"the {name} are no probabilities: in {count(int((off > _SUM_TOLERANCE).sum()), 'row')} they do not sum to 1"
     return ""
 
 

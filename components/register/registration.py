@@ -80,11 +80,12 @@ def register_model(
             version = decided.champion_version
         else:
             # Only here: a candidate that is the champion needs no MLflow.
-            from kfp_ratchet.components.shared import registry
+            from kfp_ratchet.components.shared import projection, registry
 
             champion = ledger.champion()
             if champion is not None:
                 registry.check_champion(tracking_uri, model_name, champion)
+            projection.check(tracking_uri, ledger)
             step.progress(f"registering with MLflow at {registry.masked(tracking_uri)}")
             with lease(kept, f"register/{model_name}/{digest.partition(':')[2]}", step.progress):
                 version = registry.register(

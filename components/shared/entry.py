@@ -155,9 +155,9 @@ class Entry(Draft):
         """
         said: dict[str, Any] = loads(content)
         entry = cls.model_validate(said)
-        # Entries of older versions have none.
         checksum = said.pop(_CHECKSUM, None)
-        if checksum is not None and checksum != digest(dumps(said)):
+        # Entries of older versions have none, nor a standing.
+        if (checksum or entry.standing) and checksum != digest(dumps(said)):
             raise ValueError("it was changed after it was written")
         return entry
 

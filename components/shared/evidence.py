@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
 
 from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.columns import Problem
@@ -28,7 +28,8 @@ from kfp_ratchet.components.shared.errors import InputError, RatchetError
 ID, LABEL, WEIGHT, CLUSTER = "id", "label", "weight", "cluster"
 SLICE_PREFIX = "slice:"
 MOST_ROWS = 2_000_000
-"""Rows that are judged on at most: of more, every k-th in the order of the file, which `evaluate` sorts by id."""
+"""About how many rows are judged on at most: of more, those with the smallest hashes of their id, in the order of the file. Every k-th row
+would take the same few devices again and again where rows of several alternate."""
 Model = Literal["candidate", "champion", "anchor"]
 
 
@@ -101,7 +102,7 @@ class Operations(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    latency_ms: dict[Model, list[float]] = Field(
+    latency_ms: dict[Model, list[NonNegativeFloat]] = Field(
         default_factory=dict, description="Samples of the time one row takes from raw values to score, by model."
     )
     memory_mb: dict[Model, list[float]] = Field(
@@ -135,7 +136,7 @@ class Evidence:
 
     facts: Facts
     rows: pl.DataFrame
-    """Any order; at most `MOST_ROWS` when read from a folder."""
+    """Any order; about `MOST_ROWS` at most when read from a folder."""
     operations: Operations = field(default_factory=Operations)
     digest: str = ""
     """Of all of the above."""
@@ -190,7 +191,8 @@ class Evidence:
             problem: Kind of problem.
             anchor: The same of the last champion that was shown to be better; None when that is the champion itself.
             weight: Weight of each row, all 1 when not given; shape (n,).
-            cluster: Value by row, shape (n,); rows of one value (a customer, a day) are not independent of each other.
+            cluster: Value by row, shape (n,); rows of one value (a customer, a day) are not independent of each other. Dates and times
+                count by their day.
             slices: By name, the value of each row, shape (n,).
             ids: What identifies a row, shape (n,); its number when not given.
             classes: Names in label order; numbers when not given.
@@ -199,14 +201,16 @@ class Evidence:
             latency_ms: Samples of single-row latency by model, for a policy with a budget.
 
         Raises:
-            InputError: Arrays differ in length, have another shape or hold no numbers; or there is no such problem.
+            InputError: Arrays differ in length or in the index of pandas, have another shape, are masked or hold no numbers; or there is
+                no such problem.
         """
         if problem not in get_args(Problem):
             raise InputError(f"there is no problem {problem!r}", f"pass one of {', '.join(get_args(Problem))}")
         if candidate is None:
             raise InputError("candidate is None", "pass the scores of the model that may go live")
-        label = _numbers("label", label)
         given = {"candidate": candidate, "champion": champion, "anchor": anchor}
+        _check_index({"label": label, **given, "weight": weight, "cluster": cluster, "ids": ids})
+        label = _numbers("label", label)
         scores = {name: _numbers(name, one) for name, one in given.items() if one is not None}
         columns = 1 if problem != "multiclass" else scores["candidate"].shape[-1]
         wanted = label.shape if problem != "multiclass" else (*label.shape, columns)
@@ -216,30 +220,54 @@ class Evidence:
                     f"{name} has shape {one.shape} and label {label.shape} for a {problem} problem",
                     "pass label of shape (n,) and scores of shape (n,), or (n, classes) for multiclass",
                 )
+        if anchor is not None and champion is None:
+            raise InputError("there is an anchor and no champion", "pass the champion's scores, too")
+        if classes and (problem == "regression" or len(classes) != max(columns, 2) or len(set(classes)) < len(classes)):
+            raise InputError(
+                f"classes names {', '.join(map(str, classes))} for a {problem} problem of {max(columns, 2)} classes",
+                "pass one name for each class, all different",
+            )
+        slices = {} if slices is None else slices
+        if not isinstance(slices, Mapping):
+            raise InputError(
+                f"slices is a {type(slices).__name__}", 'pass the values of each row by name: {"port": [...]}'
+            )
         names = list(classes) or ([] if problem == "regression" else [str(i) for i in range(max(columns, 2))])
-        weights = np.ones(len(label)) if weight is None else np.asarray(weight, dtype=np.float64)
-        table: dict[str, Any] = {ID: np.arange(len(label)) if ids is None else ids, LABEL: label, WEIGHT: weights}
+        weights = np.ones(len(label)) if weight is None else _numbers("weight", weight)
+        if weights.shape != label.shape:
+            raise InputError(f"weight has shape {weights.shape} and label {label.shape}", "pass one weight a row")
+        if cluster is not None:
+            cluster = by_day(_series("cluster", cluster))
+        table: dict[str, Any] = {
+            ID: np.arange(len(label)) if ids is None else _series("ids", ids),
+            LABEL: label,
+            WEIGHT: weights,
+        }
         for name, one in scores.items():
             table |= {f"{name}:{c}": one[:, i] for i, c in enumerate(names)} if one.ndim == 2 else {name: one}
         table |= {} if cluster is None else {CLUSTER: cluster}
-        table |= {f"{SLICE_PREFIX}{name}": values for name, values in (slices or {}).items()}
+        table |= {f"{SLICE_PREFIX}{name}": _series(f"slices.{name}", values) for name, values in slices.items()}
         try:
             rows = pl.DataFrame(table, strict=False)
         except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
             raise InputError(f"the arrays make no table: {error}", "pass arrays of one value a row") from error
-        if baseline is None:
-            baseline = _trivial(problem, label, weights, columns)
+        trivial = _trivial(problem, label, weights, columns) if baseline is None else _numbers("baseline", baseline)
+        shape = (columns,) if problem == "multiclass" else ()
+        if np.shape(trivial) != shape:
+            raise InputError(
+                f"baseline has shape {np.shape(trivial)}", f"pass {'one share a class' if shape else 'one number'}"
+            )
         finite = np.isfinite(scores["candidate"])
         facts = Facts(
             problem=problem,
             classes=names,
-            slices=list(slices or {}),
+            slices=list(slices),
             clustered_by="" if cluster is None else CLUSTER,
             rows=rows.height,
             candidate_digest="candidate",
             champion_digest="champion" if champion is not None else "",
             anchor_digest="anchor" if anchor is not None else "",
-            baseline={"scores": list(baseline)} if problem == "multiclass" else {"score": float(baseline)},
+            baseline={"scores": list(map(float, trivial))} if shape else {"score": float(trivial)},
             sanity={
                 "finite": bool(finite.all()),
                 "not_constant": bool(len(label) and np.ptp(scores["candidate"], axis=0).max() > 0),
@@ -274,21 +302,52 @@ def _read_rows(folder: str | Path) -> tuple[pl.DataFrame, int]:
     """The rows and, when they are a sample, of how many; see `MOST_ROWS`."""
     scanned = pl.scan_parquet(Path(folder, "rows.parquet"), glob=False)
     held = int(scanned.select(pl.len()).collect().item())
-    step = -(-held // MOST_ROWS)
-    if step <= 1:
+    if held <= MOST_ROWS:
         return scanned.collect(), 0
-    every = scanned.with_row_index("row number").filter(pl.col("row number") % step == 0).drop("row number")
-    return every.collect(engine="streaming"), held
+    drawn = scanned.filter(pl.col(ID).hash(seed=0) < MOST_ROWS * 2**64 // held)
+    return drawn.collect(engine="streaming"), held
+
+
+def by_day(values: pl.Series) -> pl.Series:
+    """Values that say which rows belong together: dates and times count by their day."""
+    return values.dt.date() if values.dtype in (pl.Date, pl.Datetime) else values
 
 
 def _numbers(name: str, values: Any) -> Any:
+    if np.ma.is_masked(values):
+        raise InputError(f"{name} has masked values", "pass rows that all have one, or fill them with NaN")
     try:
-        return np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        if np.iscomplexobj(array):
+            raise TypeError("they are complex")
+        return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} does not hold numbers: {error}",
             "pass labels as 0/1, class indices or values, and scores as numbers",
         ) from None
+
+
+def _series(name: str, values: Any) -> pl.Series:
+    """Values of one kind, one a row; what is neither number, text nor time counts as its text."""
+    if np.ma.is_masked(values):
+        raise InputError(f"{name} has masked values", "pass rows that all have one")
+    try:
+        made = pl.Series(name, values, strict=False)
+        return pl.Series([str(one) for one in values]) if made.dtype == pl.Object else made
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name} holds no values by row: {error}", "pass one number, text or time a row") from None
+
+
+def _check_index(given: Mapping[str, Any]) -> None:
+    """Arrays are matched by position, and a reader of two series of pandas expects their indexes to match."""
+    indexed = {name: one.index for name, one in given.items() if hasattr(one, "iloc")}
+    first = next(iter(indexed), "")
+    for name, index in indexed.items():
+        if len(index) == len(indexed[first]) and not index.equals(indexed[first]):
+            raise InputError(
+                f"{name} has another index than {first}", "bring them into one order, or pass arrays with .to_numpy()"
+            )
 
 
 def _trivial(problem: Problem, label: Any, weight: Any, columns: int) -> Any:

@@ -51,7 +51,7 @@ class LostDeployError(RatchetError):
     """Another deploy has taken over, so this one may not commit."""
 
 
-class ApprovalError(RatchetError):
+class ApprovalError(InputError):
     """What is approved or denied does not wait for it."""
 
 
@@ -146,10 +146,12 @@ class Ledger:
         return next((entry for entry in reversed(list(past)) if entry.kind in MAKES_CHAMPION), None)
 
     def anchor(self) -> Champion | None:
-        """The last champion of the lineage that was shown to be better, None when that is the champion itself or there is none."""
-        champion = self.made()
-        shown = next((made for made in self.lineage_downwards() if made.sets_anchor), None)
-        return Champion.made_by(shown) if champion and shown and shown.digest != champion.digest else None
+        """The last champion of the lineage that was shown to be better, else its first; None when that is the champion itself."""
+        champion, anchor = self.made(), None
+        for anchor in self.lineage_downwards():
+            if anchor.sets_anchor:
+                break
+        return Champion.made_by(anchor) if champion and anchor and anchor.digest != champion.digest else None
 
     def lineage(self) -> list[Entry]:
         """The entries that made the champions a rollback can go through, oldest first, the current champion last.
@@ -160,10 +162,16 @@ class Ledger:
 
     def lineage_downwards(self) -> Iterator[Entry]:
         """The same from the champion down, each read only when asked for."""
-        number = self._now().champion
-        while number:
-            yield self.entry(number)
-            number = self.stood(number).beneath
+        return self._downwards(self._now().champion)
+
+    def taken_back(self, digest: str) -> Entry | None:
+        """The rollback that took a model from the lineage, or its denial; None when it became champion since, or there is none."""
+        for entry in self.newest():
+            if entry.digest == digest and (entry.kind == "deny" or entry.kind in MAKES_CHAMPION):
+                return entry if entry.kind == "deny" else None
+            if entry.kind == "rollback" and digest in self._taken_by(entry):
+                return entry
+        return None
 
     def pending(self) -> list[Entry]:
         """What waits for a person: unanswered pending entries, oldest first; those judged against a former champion have expired."""
@@ -223,6 +231,8 @@ class Ledger:
         draft = draft.model_copy(
             update={"code": draft.code or source_digest(), "image": draft.image or os.environ.get("RATCHET_IMAGE", "")}
         )
+        if draft.kind == "deploy-started":
+            self.entries()  # Whatever makes a champion begins with this one: once a deploy, all of the chain is looked at.
         for _ in range(_ATTEMPTS):
             last = self.length()
             before = self.stood(last)
@@ -398,6 +408,18 @@ class Ledger:
             f"{what} against champion epoch {epoch}, but {moved} to {now.champion}",
             "nothing was changed; start the pipeline again to be judged against the current champion",
         )
+
+    def _downwards(self, number: int) -> Iterator[Entry]:
+        """The champions of the lineage from entry number N down."""
+        while number:
+            yield self.entry(number)
+            number = self.stood(number).beneath
+
+    def _taken_by(self, rollback: Entry) -> set[str]:
+        """Digests of the champion that a rollback replaced, and of those that it went back behind."""
+        top, kept = self.stood(rollback.number - 1).champion, self.stood(rollback.number).beneath
+        passed = itertools.takewhile(lambda made: made.number != kept, self._downwards(top))
+        return {self.entry(top).digest, *(made.digest for made in passed)}
 
     def _told(self, number: int) -> str:
         entry, _ = self._held(number)

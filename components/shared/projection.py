@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from kfp_ratchet.components.shared import registry
 from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Entry, Kind
+from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
 
 ALIASES = ("champion", "previous", "challenger")
@@ -86,6 +87,8 @@ def project(tracking_uri: str, ledger: Ledger) -> str:
     try:
         with registry.connected(tracking_uri) as client:
             model = client.get_registered_model(ledger.model)
+            if wrong := _foreign(ledger, model):
+                return wrong
             reached = str(model.tags.get(_REACHED_TAG, ""))
             since = int(reached) if reached.isdecimal() and int(reached) <= last else max(0, last - _FIRST)
             wanted = _wanted(ledger, since)
@@ -108,9 +111,10 @@ def reconcile(tracking_uri: str, ledger: Ledger, dry_run: bool = False) -> list[
         dry_run: Change nothing.
 
     Raises:
-        RatchetError: MLflow cannot be reached or refuses, or the ledger is corrupt.
+        RatchetError: MLflow cannot be reached or refuses, or the ledger is corrupt or not the one that MLflow has seen.
     """
     entries = ledger.entries()
+    check(tracking_uri, ledger)
     if not entries:
         return []
     wanted = _wanted(ledger, 0)
@@ -122,6 +126,44 @@ def reconcile(tracking_uri: str, ledger: Ledger, dry_run: bool = False) -> list[
             _apply(client, ledger.model, differences, lambda: None)
             client.set_registered_model_tag(ledger.model, _REACHED_TAG, str(entries[-1].number))
     return differences
+
+
+def check(tracking_uri: str, ledger: Ledger) -> None:
+    """Refuse a ledger that is not, or no longer all of, the one that MLflow has shown before.
+
+    Raises:
+        RatchetError: It is not, or MLflow cannot be reached.
+    """
+    if wrong := foreign(tracking_uri, ledger):
+        raise RatchetError(
+            wrong,
+            "check `store`, or restore the ledger from a backup; to begin anew, give the model another name. What someone set by hand "
+            "(the alias champion, the model's tag ratchet.projected), delete in MLflow",
+        )
+
+
+def foreign(tracking_uri: str, ledger: Ledger) -> str:
+    """Why this cannot be the ledger that MLflow has shown before; "" if it can.
+
+    Raises:
+        RatchetError: MLflow cannot be reached.
+    """
+    if registry.is_absent(tracking_uri):
+        return ""
+    with registry.connected(tracking_uri) as client:
+        found = client.search_registered_models(f"name = '{ledger.model}'")
+    return _foreign(ledger, found[0]) if found else ""
+
+
+def _foreign(ledger: Ledger, model: Any) -> str:
+    # Read after MLflow: what it shows was in the ledger before.
+    length, reached = ledger.length(), str(model.tags.get(_REACHED_TAG, ""))
+    if reached.isdecimal() and int(reached) > length:
+        return f"MLflow has shown entry {reached} of {ledger.model}, but this ledger has {length}: it is another one, or lost its end"
+    champion = str(model.aliases.get("champion", ""))
+    if champion and ledger.made() is None:
+        return f"MLflow names version {champion} of {ledger.model} as champion, but this ledger has no champion: it is another one"
+    return ""
 
 
 def _wanted(ledger: Ledger, since: int) -> _Wanted:

@@ -111,12 +111,15 @@ def digest_of(tracking_uri: str, name: str, version: str) -> str:
     """Digest of a version's model as its tag says; `fetch` holds the bytes against it.
 
     Raises:
-        RatchetError: MLflow cannot be reached, there is no such version, or it was not registered by this package.
+        InputError: There is no such version, or it was not registered by this package.
+        RatchetError: MLflow cannot be reached.
     """
-    with connected(tracking_uri) as client:
-        found = version_of(client, name, version)
+    found = None
+    if version.isdecimal():
+        with connected(tracking_uri) as client:
+            found = version_of(client, name, version)
     if found is None or DIGEST_TAG not in found.tags:
-        raise RatchetError(
+        raise InputError(
             f"there is no version {version} of {name} in MLflow at {masked(tracking_uri)}"
             + (f" with a tag {DIGEST_TAG}" if found is not None else ""),
             "only versions that the step register made can go live; see them with: ratchet model history",
@@ -248,6 +251,12 @@ def connected(tracking_uri: str) -> Iterator[Any]:
             disk_trouble(error)
             or "check tracking_uri, that the server runs and that you may write to it; then run this step again",
         ) from error
+
+
+def is_absent(tracking_uri: str) -> bool:
+    """Whether it is a database on this machine that nobody has written to yet; to ask it would make it."""
+    database = _database(tracking_uri)
+    return database is not None and not database.exists()
 
 
 def _check_database(database: Path) -> None:

@@ -1,6 +1,7 @@
 """The project's store: a folder or a bucket that holds ledger, journal, studies and checkpoints."""
 
 import contextlib
+import itertools
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,6 +12,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from kfp_ratchet.components.shared.durable import sync
 from kfp_ratchet.components.shared.errors import InputError, RatchetError, disk_trouble
 from kfp_ratchet.components.shared.store_probe import creates_once
 
@@ -67,7 +69,8 @@ class Store:
     def create(self, key: str, content: bytes) -> bool:
         """Write `content` only if `key` does not exist yet; of many racing writers of different contents exactly one gets True.
 
-        Also True when `key` holds this very content: the answer to an earlier request of ours may have been lost on its way.
+        In a folder it is on the disk then: what was committed outlives a power cut. Also True when `key` holds this very content: the
+        answer to an earlier request of ours may have been lost on its way.
 
         Raises:
             UnsafeStoreError: The store lets several succeed; tried once a process, before anything is created.
@@ -76,6 +79,11 @@ class Store:
         try:
             with self._reached(key, *_TAKEN):
                 obstore.put(self._objects, key, content, mode="create")
+                if self._folder:
+                    path = self._folder / key
+                    within = itertools.takewhile(lambda folder: folder != self._folder, path.parents)
+                    with contextlib.suppress(FileNotFoundError):  # Deleted meanwhile, as a lease may be.
+                        sync(path, *within, self._folder)
         except _TAKEN:
             return self.get(key) == content
         return True
@@ -171,7 +179,7 @@ class Store:
         if not kept:
             raise UnsafeStoreError(
                 f"the store {self.uri} lets two writers create the same object, so two runs could both become champion; nothing was "
-                "written",
+                "written that says who is",
                 "use one that keeps `If-None-Match: *`: Amazon S3, MinIO, Cloudflare R2, Google Cloud Storage, Azure Blob Storage, or a "
                 "folder (`rclone serve s3` does not)",
             )

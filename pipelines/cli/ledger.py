@@ -1,5 +1,6 @@
 """`ratchet ledger`: whether the record is whole, and whether MLflow shows what it says."""
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from kfp_ratchet.pipelines.cli.terminal import Terminal, plain
 
 if TYPE_CHECKING:
     from kfp_ratchet.components.shared.projection import Difference
+    from kfp_ratchet.pipelines.project import Project
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Whether the record is whole, and whether MLflow shows what it says."
@@ -28,6 +30,8 @@ def verify(
 ) -> None:
     """Read every entry and name what is missing, unreadable, foreign or was changed. Exits with 1 when there is any.
 
+    What is live on this machine and what MLflow has shown must be in the ledger as well: it may be another one, or have lost its end.
+
     Example: ratchet ledger verify --json
     """
     from kfp_ratchet.components.shared.ledger import Ledger, models
@@ -38,6 +42,11 @@ def verify(
     if name:
         names, strays = [name] if name in names else [project.model(name)], []
     found = {model: Ledger(project.store, model).examine() for model in names}
+    own = name or project.config.name
+    for model in dict.fromkeys([*names, own]):
+        count, problems = found.get(model, (0, []))
+        if problems := problems or _witnessed(project, model):
+            found[model] = count, problems
     if as_json:
         ledgers = [
             {"model": model, "entries": count, "problems": problems} for model, (count, problems) in found.items()
@@ -81,6 +90,21 @@ def reconcile(
     else:
         _print(model, differences, dry_run)
     raise typer.Exit(1 if differences else 0)
+
+
+def _witnessed(project: "Project", model: str) -> list[str]:
+    """What was seen of the ledger and is not in it."""
+    from kfp_ratchet.components.deploy.live import foreign as live_of_another
+    from kfp_ratchet.components.shared.ledger import Ledger
+    from kfp_ratchet.components.shared.projection import foreign as shown_of_another
+    from kfp_ratchet.components.shared.registry import RegistryError
+
+    ledger = Ledger(project.store, model)
+    told = [live_of_another(project.serving, ledger)]
+    # A registry that is away, or not there yet, has nothing to say against the ledger.
+    with contextlib.suppress(RegistryError):
+        told.append(shown_of_another(project.tracking_uri, ledger))
+    return list(filter(None, told))
 
 
 def _print(model: str, differences: "list[Difference]", dry_run: bool) -> None:

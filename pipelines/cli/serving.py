@@ -26,11 +26,12 @@ def status(
 ) -> None:
     """Say who is champion, whether it answers, and how the last judgement went.
 
-    Exits with 1 when it does not answer, or when the ledger was changed after it was written.
+    Exits with 1 when it does not answer, when a server runs that a killed deploy left, or when the ledger was changed after it was
+    written, or is not the one that made live what is live here.
 
     Example: ratchet status --start
     """
-    from kfp_ratchet.components.deploy.live import ensure, live
+    from kfp_ratchet.components.deploy.live import ensure, foreign, live, strangers
     from kfp_ratchet.components.shared.entry import JUDGED
     from kfp_ratchet.components.shared.forced import forced, warning
     from kfp_ratchet.components.shared.ledger import Ledger
@@ -45,7 +46,8 @@ def status(
     champion = ledger.champion()
     there = live(project.serving, model)
     judged = next((entry for entry in ledger.newest() if entry.kind in JUDGED), None)
-    problems = ledger.verify()
+    problems = ledger.verify() or list(filter(None, [foreign(project.serving, ledger)]))
+    left = strangers(project.serving, model)
     by_force = forced(ledger)
     waits = ledger.pending()
     answers = there is not None and there[1] and champion is not None and there[0].digest == champion.digest
@@ -59,6 +61,7 @@ def status(
             "pending": [entry.model_dump(mode="json") for entry in waits],
             "last": judged.model_dump(mode="json") if judged else None,
             "ledger_problems": problems,
+            "strangers": left,
         }
         typer.echo(json.dumps(facts, indent=1))
     elif champion is None:
@@ -81,9 +84,15 @@ def status(
             (f"v{entry.version} waits for approval", "bold"),
             f": ratchet model approve {model} {entry.version}, or deny",
         )
+    if left:
+        pids = ", ".join(map(str, left))
+        console.say(
+            ("servers run that a killed deploy left", "bold red"),
+            f": process {pids}; stop them: {start_command(config)}",
+        )
     for problem in problems:
-        console.say(("the ledger is corrupt", "bold red"), f": {problem}; restore it from a backup")
-    raise typer.Exit(0 if (champion is None or answers) and not problems else 1)
+        console.say(("the ledger cannot be trusted", "bold red"), f": {problem}; restore it from a backup")
+    raise typer.Exit(0 if (champion is None or answers) and not problems and not left else 1)
 
 
 def stop(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:

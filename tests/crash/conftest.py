@@ -224,13 +224,14 @@ class World:
         (evidence / "probe.json").write_text(probe.model_dump_json())
         return made
 
-    def decision(self, slope: float, verdict: str, **policy: str) -> Path:
+    def decision(self, slope: float, verdict: str, epoch: int, **policy: str) -> Path:
         made = self.candidate(slope)
         path = made / f"{verdict}-{'-'.join(policy.values())}.json"
         decided = Decision(
             verdict=verdict,
             reason=f"it is {slope:g}",
             candidate_digest=model_digest(made / "model"),
+            champion_digest=self.ledger.entry(epoch).digest if epoch else "",
             evidence_digest=evidence_digest(made / "evidence"),
             revision=f"sha256:{slope:g}",
             accepted_rows=9,
@@ -243,7 +244,7 @@ class World:
         """What register and deploy do in one pipeline run."""
         made, decision, root = (
             self.candidate(slope),
-            self.decision(slope, verdict, **policy),
+            self.decision(slope, verdict, epoch, **policy),
             self.folder / "runs" / run,
         )
         version = register_model(

@@ -18,7 +18,7 @@ from kfp_ratchet.components.deploy.probe import ask
 from kfp_ratchet.components.shared import registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-KILLS = 30
+KILLS = 32
 LINE = Path(__file__).parent.parent / "components" / "deploy" / "workloads"
 
 

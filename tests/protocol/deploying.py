@@ -10,7 +10,7 @@ from typing import Any
 
 from interleaving import Turn
 
-from kfp_ratchet.components.deploy import process, rollout
+from kfp_ratchet.components.deploy import local, process, rollout
 from kfp_ratchet.components.deploy.local import Live, LocalTarget
 from kfp_ratchet.components.deploy.probe import Answered
 from kfp_ratchet.components.deploy.serving import Serving
@@ -36,6 +36,7 @@ class Clock(datetime):
 def as_in_memory(patch: Any) -> None:
     """Patch what is not ledger or protocol: the clock, and the processes that serve."""
     patch.setattr(ledgers, "datetime", Clock)
+    patch.setattr(local, "sync", lambda *_: None)
     patch.setattr(process, "open_to_clients", lambda server: None)
     patch.setattr(rollout, "is_alive", lambda live: live.pid in World.current.serving)
 
@@ -58,11 +59,13 @@ class World:
         self.serving: set[int] = set()
         self.pids = 0
         self.locked_by = ""
-        self.held: dict[str, Draft] = {}
+        self.held: dict[str, tuple[Draft, ...]] = {}
         self.history: list[str] = []
 
     def state(self) -> Any:
-        held = tuple(sorted((machine, draft.model_dump_json()) for machine, draft in self.held.items()))
+        held = tuple(
+            sorted((machine, *(each.model_dump_json() for each in held)) for machine, held in self.held.items())
+        )
         return hash((frozenset(self.objects.items()), self.live, frozenset(self.serving), self.locked_by, held))
 
     def died(self, name: str) -> None:
@@ -170,12 +173,12 @@ class Target(LocalTarget):
             if not (self._turn and self._turn.killed):
                 self._world.locked_by = ""
 
-    def hold(self, started: Draft) -> None:
+    def hold(self, *started: Draft) -> None:
         self._step("hold", lambda: self._world.held.update({self._machine: started}))
 
     def last_held(self, intent: Any) -> bool:
-        held = self._world.held.get(self._machine)
-        return held is not None and held.run == intent.run and held.repeats(intent)
+        held = self._world.held.get(self._machine, ())
+        return any(each.run == intent.run and each.repeats(intent) for each in held)
 
     def live(self) -> Live | None:
         return self._step("live", lambda: self._world.live)

@@ -39,7 +39,9 @@ def office(bench, filled, tmp_path):
     """A copy of that registry, and the two steps that an approval is about."""
     tracking_uri = f"sqlite:///{shutil.copy(filled, tmp_path)}"
 
-    def deploy(version, run="run-a", epoch=None, approval="required"):
+    def deploy(version, run="run-a", epoch=None, approval="required", against=None):
+        made = bench.ledger.champion()
+        epoch = (made.epoch if made else 0) if epoch is None else epoch
         folder = tmp_path / run
         (folder / "evidence").mkdir(parents=True, exist_ok=True)
         (folder / "evidence" / "probe.json").write_text(bench.probe(version).model_dump_json())
@@ -47,10 +49,10 @@ def office(bench, filled, tmp_path):
             verdict="promote",
             reason="Promoted: better by 0.1",
             candidate_digest=model_digest(bench.model(version)),
+            champion_digest=(bench.ledger.entry(epoch).digest if epoch else "") if against is None else against,
             policy={"approval": approval},
         )
         (folder / "decision").write_text(decided.model_dump_json())
-        made = bench.ledger.champion()
         return deploy_version(
             str(folder / "evidence"),
             f"{folder}/evaluate/evidence",
@@ -60,7 +62,7 @@ def office(bench, filled, tmp_path):
             version,
             tracking_uri,
             bench.store,
-            (made.epoch if made else 0) if epoch is None else epoch,
+            epoch,
             bench.serving.model_dump_json(),
             f"{folder}/deploy/deployment",
             f"{folder}/deploy/deployment",
@@ -129,6 +131,52 @@ def test_a_tag_of_an_earlier_wait_approved_the_next(office):
     assert office("1", run="run-b") == "" and office.details("run-b")["approval"] == "pending"
     assert office.kinds()[-1] == ("pending", "1") and office.bench.running() == []
     assert registry.approval(office.place.tracking_uri, "line", "1") == ""
+
+
+def test_a_tag_from_before_anything_waited_approved_what_nobody_had_seen(office):
+    office.tag("1", "approved")
+    assert office("1") == "" and office.kinds() == [("pending", "1")]
+    assert registry.approval(office.place.tracking_uri, "line", "1") == ""
+
+
+def test_a_decision_against_no_champion_was_committed_over_one(office):
+    """A first model need only beat the trivial one."""
+    moved_by_another(office.bench, "3")
+    with pytest.raises(RatchetError, match=r"judged against no champion, but the champion of epoch 2 is sha256:"):
+        office("1", against="", approval="none")
+    with pytest.raises(RatchetError, match=r"judged against sha256:.*, but the champion of epoch 0 is none"):
+        office("1", epoch=0, against=office.bench.ledger.champion().digest)
+    assert len(office.kinds()) == 2
+
+
+def test_what_was_rolled_back_came_back_live_with_the_next_run(office):
+    bench = office.bench
+    moved_by_another(bench, "3")
+    moved_by_another(bench, "1")
+    back = bench.draft("3", run="rollback by ann", kind="rollback").model_copy(update={"by": "ann", "reason": "worse"})
+    started = bench.ledger.append(back.model_copy(update={"kind": "deploy-started"}))
+    entry = bench.ledger.append(back.model_copy(update={"intent": started.number}))
+    assert [office("1", run=run, approval="none") for run in ("run-b", "run-c")] == ["", ""]
+    details = office.details("run-c")
+    assert (details["approval"], details["entry"]) == ("pending", entry.number + 1)
+    said = f"v1 waits for approval (entry {entry.number + 1}): it was rolled back by ann (entry {entry.number}): worse"
+    assert read_run(Store(bench.store), "run-c")["deploy"].line == said
+    answer(office.place, "1", "deny", "bob", "still worse")
+    moved_by_another(bench, "2")
+    assert office("1", run="run-d", approval="none") == ""
+    assert "it was denied by bob" in bench.ledger.entries()[-1].reason
+    assert bench.running() == []
+
+
+@pytest.mark.slow
+def test_what_was_rolled_back_and_is_approved_goes_live_and_waits_no_more(office):
+    office("1", approval="none")
+    office("2", run="run-b", approval="none")
+    rollback(office.place, None, "ann", "worse")
+    assert office("2", run="run-c", approval="none") == ""
+    put_live(office.place, answer(office.place, "2", "approve", "bob", ""), "r")
+    assert office.bench.ledger.champion().version == "2"
+    assert office.bench.ledger.taken_back(office.bench.ledger.champion().digest) is None
 
 
 def test_a_tag_with_another_value_or_a_registry_that_is_away_approves_nothing(office, monkeypatch):

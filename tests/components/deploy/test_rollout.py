@@ -10,8 +10,8 @@ import pytest
 
 from kfp_ratchet.components.deploy import process, rollout
 from kfp_ratchet.components.deploy.by_hand import rollback
-from kfp_ratchet.components.deploy.live import ensure, live, stop
-from kfp_ratchet.components.deploy.local import LocalTarget
+from kfp_ratchet.components.deploy.live import ensure, live, stop, strangers
+from kfp_ratchet.components.deploy.local import Live, LocalTarget
 from kfp_ratchet.components.deploy.probe import Probe, ask
 from kfp_ratchet.components.deploy.rollout import roll_out
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
@@ -278,6 +278,90 @@ def test_on_a_fixed_port_the_new_version_answers_at_the_same_address(bench):
     second = deploy(bench, "2").live.url
     assert first == second == f"http://127.0.0.1:{port}"
     assert_live(bench, "2")
+
+
+@pytest.mark.slow
+def test_a_deploy_killed_when_it_had_opened_the_port_kept_half_of_the_clients(bench, monkeypatch):
+    """Nothing said that this server ran, so nobody stopped it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    bench.serving = bench.serving.model_copy(update={"port": port})
+    bench.target = LocalTarget(bench.serving, "line")
+    deploy(bench, "1")
+    opened = process.open_to_clients
+
+    def then_die(server):
+        opened(server)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "open_to_clients", then_die)
+        patch.setattr(rollout, "_undo", lambda *_: None)
+        with pytest.raises(Killed):
+            deploy(bench, "2")
+    there = bench.target.live()
+    assert {there.pid, there.previous.pid} == set(bench.running()) and not there.committed
+    assert strangers(bench.serving, "line") == []
+    ensure(bench.store, "line", "", bench.serving)
+    assert {answer(bench)[0] for _ in range(20)} == {1.0} and len(bench.running()) == 1
+    # The same when the champion is started again.
+    stop(bench.serving, "line")
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "open_to_clients", lambda server: _die())
+        patch.setattr(LocalTarget, "settle", _once(LocalTarget.settle))
+        with pytest.raises(Killed):
+            ensure(bench.store, "line", "", bench.serving)
+    assert not live(bench.serving, "line")[1], "it answers no clients yet"
+    ensure(bench.store, "line", "", bench.serving)
+    assert answer(bench) == [1.0] and bench.running() == [bench.target.live().pid]
+
+
+def _die():
+    raise Killed
+
+
+def _once(settle):
+    """Settles before the kill, and not after it."""
+    calls = []
+
+    def killed(self, ledger):
+        calls.append(ledger)
+        if len(calls) > 1:
+            raise Killed
+        return settle(self, ledger)
+
+    return killed
+
+
+@pytest.mark.slow
+def test_a_server_that_nothing_speaks_of_is_told_unless_a_deploy_is_under_way(bench):
+    deploy(bench, "1")
+    there = bench.target.live()
+    left = process.start(bench.target.version_folder("1") / "model", 0, bench.folder / "log")
+    assert strangers(bench.serving, "line") == [left.pid]
+    with bench.target.lock():
+        assert strangers(bench.serving, "line") == []
+    ensure(bench.store, "line", "", bench.serving)
+    assert strangers(bench.serving, "line") == [] and bench.running() == [there.pid]
+
+
+def test_a_lost_ledger_let_a_worse_first_model_go_live_after_some_tries(bench, tmp_path):
+    """Each try wrote two entries, until their number reached the one that `live.json` carries."""
+    made = Live(
+        version="2", digest="sha256:2", url="", private_url="", pid=0, started=0.0, entry=3, committed=True, epoch=4
+    )
+    bench.target.folder.mkdir(parents=True)
+    bench.target.switch(made)
+    for _ in range(4):
+        with pytest.raises(RatchetError, match="not the one that made v2 live") as refused:
+            deploy(bench, "1")
+    assert bench.ledger.entries() == [] and "restore" in refused.value.remedy
+    for version in "1111":
+        bench.ledger.append(bench.draft(version, kind="reject"))
+    with pytest.raises(RatchetError, match="not the one that made v2 live"):
+        bench.target.settle(bench.ledger)
+    assert bench.target.live() == made and len(bench.ledger.entries()) == 4
 
 
 def test_a_port_that_another_program_has_is_named_and_nothing_starts(bench):

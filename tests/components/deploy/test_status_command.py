@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kfp_ratchet.components.deploy import process
 from kfp_ratchet.components.deploy.rollout import roll_out
 
 CONFIG = """
@@ -58,6 +59,14 @@ def test_a_killed_server_is_told_and_started_again(bench, status, tmp_path):
     assert temporary != str(gone) and Path(temporary).is_dir()
 
 
+@pytest.mark.slow
+def test_a_server_that_a_killed_deploy_left_was_not_told(bench, status):
+    roll_out(bench.ledger, bench.target, bench.draft("1"), bench.fetch("1"), bench.probe("1"))
+    left = process.start(bench.target.version_folder("1") / "model", 0, bench.folder / "log")
+    told = status()
+    assert told.returncode == 1 and f"process {left.pid}; stop them: ratchet status --start" in told.stdout
+
+
 def test_an_older_entry_that_was_changed_went_unseen(bench, status):
     """Only the newest entries are read to know the champion."""
     for version, kind in (("1", "reject"), ("2", "promote"), ("3", "reject")):
@@ -68,7 +77,7 @@ def test_an_older_entry_that_was_changed_went_unseen(bench, status):
     told = status()
     assert told.returncode == 1
     assert (
-        "ledger is corrupt: ledger/line/000001.json was changed after ledger/line/000002.json was written"
+        "ledger cannot be trusted: ledger/line/000001.json was changed after ledger/line/000002.json was written"
         in told.stdout
     )
     asked = status("--json")

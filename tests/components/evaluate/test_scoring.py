@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -317,8 +318,20 @@ def test_an_old_anchor_that_cannot_read_todays_rows_stops_no_run(bench):
     folder = bench.evaluate(bench.data(bench.rows(2000)), bench.model(), champion, anchor, window='{"evaluate": "90d"}')
     assert "'wind' that the anchor v2 takes is missing" in Facts.read(folder).anchor_problem
     assert "anchor v2 cannot score them" in bench.record().line
-    assert judge(folder, Policy()).verdict == "promote"
-    assert judge(folder, Policy(preset="fresh")).verdict == "inconclusive"
+    for preset in ("strict", "fresh"):  # the candidate is better than the champion: nothing else is left to ask
+        decision = judge(folder, Policy(preset=preset))
+        assert (decision.verdict, decision.sets_anchor) == ("promote", True)
+
+
+def test_an_anchor_that_was_deleted_from_the_registry_stopped_the_run(bench):
+    champion, anchor = bench.model("champion", {"z": 1.0}), bench.model("anchor", {"x": 1.0})
+    shutil.rmtree(anchor / "artifacts")
+    folder = bench.evaluate(bench.data(bench.rows()), bench.model(), champion, anchor)
+    assert Facts.read(folder).anchor_problem == "the anchor v2 cannot be loaded: FileNotFoundError"
+    assert "anchor v2 cannot score them" in bench.record().line
+    shutil.rmtree(champion / "artifacts")
+    with pytest.raises(FileNotFoundError):
+        bench.evaluate(bench.data(bench.rows()), bench.folder / "candidate", champion, out="without")
 
 
 def test_an_anchor_of_several_classes_has_a_column_each(bench):

@@ -132,7 +132,7 @@ def test_a_class_that_only_an_old_champion_knows_does_not_block_for_ever(pair):
     classes, baseline = [*evidence.facts.classes, "gone"], {"scores": [1 / 3, 1 / 3, 1 / 3, 0]}
     more = pair.changed(evidence, rows, classes=classes, baseline=baseline)
     assert decide(more, FAST).verdict == "promote"
-    known = pair.changed(more, rows.with_columns(pl.lit(0.1).alias("candidate:gone")))
+    known = pair.changed(more, rows.with_columns(pl.lit(0.0005).alias("candidate:gone")))
     assert "class 'gone' has 0 rows" in decide(known, FAST).reason
 
 

@@ -8,6 +8,7 @@ from kfp_ratchet.components.gate.bootstrap import resample
 from kfp_ratchet.components.gate.intervals import JACKKNIFE_CLUSTERS, Sampling, measure
 from kfp_ratchet.components.gate.metric_kinds import kind
 from kfp_ratchet.components.gate.metrics import prepare
+from kfp_ratchet.components.shared.errors import InputError
 
 BINARY = ["roc_auc", "average_precision", "log_loss", "brier", "accuracy", "balanced_accuracy", "f1", "f1_macro"]
 TOP = ["precision@0.6", "recall@0.4", "precision@top0.2", "recall@top0.2", "calibration_error"]
@@ -240,3 +241,54 @@ def test_of_equal_candidates_on_few_uneven_clusters_at_most_one_in_twenty_passes
         naive += gain(metric, label, one, other).interval.low > 0
     assert passed <= stats.binom.ppf(0.999, trials, 0.05)
     assert naive > passed  # else the clusters would not matter here, and the test say nothing
+
+
+@pytest.mark.parametrize(("answers", "share"), [(5, 0.8), (20, 0.9), (100, 0.98)])
+def test_a_few_lucky_answers_were_more_precise_than_a_thousand_for_certain(answers, share):
+    rng, trials, passed = np.random.default_rng(13), 400, 0
+    for _ in range(trials):
+        label = (rng.random(3000) < share).astype(float)
+        few, many = (np.where(np.arange(3000) < count, 0.9, 0.1) for count in (answers, 1500))
+        passed += gain("precision", label, few, many).interval.low > 0
+    assert passed <= stats.binom.ppf(0.999, trials, 0.05)
+
+
+def alone(metric, label, scores, **sampling):
+    return measure({metric: prepare(metric, label, scores)}, {}, Sampling(np.ones(len(label)), **sampling))[metric]
+
+
+@pytest.mark.parametrize("clusters", [0, 12])
+@pytest.mark.parametrize(
+    ("metric", "rows"),
+    [("accuracy", 100), ("recall", 20), ("precision", 20), ("balanced_accuracy", 40), ("roc_auc", 20)],
+)
+def test_a_share_of_rows_that_all_agree_was_known_for_certain(metric, rows, clusters):
+    """None of n rows speaks against it: a share of 3 in n would let that happen once in twenty times."""
+    label = (np.arange(100) < 20).astype(float)
+    found = alone(metric, label, 0.2 + 0.6 * label, cluster=np.arange(100) % clusters if clusters else None)
+    assert (found.interval.value, found.interval.high) == (1, 1)
+    assert 1 - 5 / rows < found.interval.low < 1 - 2 / rows
+
+
+def test_one_row_more_makes_no_difference_between_shares_of_the_same_rows():
+    label, one, other = two_models(300, np.random.default_rng(0))
+    for metric in ("accuracy", "recall", "balanced_accuracy", "roc_auc"):
+        first, second = prepare(metric, label, one), prepare(metric, label, other)
+        assert (first.contrary(np.ones(300), second), first.contrary(np.ones(300)) > 0) == (0, True)
+    assert gain("precision", label, one, one.copy()).interval.low == 0
+
+
+def whole_accuracy(label, score, weight):
+    return float(np.mean((score > 0.5) == label))
+
+
+whole_accuracy.greater_is_better = True
+
+
+def test_an_own_metric_that_forgets_the_weights_had_intervals_of_a_point():
+    label, one, _ = two_models(300, np.random.default_rng(0))
+    with pytest.raises(InputError, match="whole_accuracy does not use its third argument, the weights"):
+        prepare(f"{__name__}:whole_accuracy", label, one)
+    perfect = f"{__name__}:whole_accuracy"
+    assert prepare(perfect, label, label)(np.ones((1, 300)))[0] == 1  # that it never moves proves nothing here
+    assert alone(perfect, label, label).interval.low is None

@@ -1,8 +1,11 @@
 """The gate as a library: evidence from arrays, and from folders of any size."""
 
 import doctest
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -85,10 +88,25 @@ def test_more_rows_than_are_judged_on_are_sampled_evenly_always_alike_and_said(p
     whole = judge(folder, Policy())
     monkeypatch.setattr(contract, "MOST_ROWS", 1700)
     read, decision = Evidence.read(folder), judge(folder, Policy())
-    assert read.rows["id"].to_list() == written.rows["id"].sort()[::3].to_list()
-    assert (decision.rows, decision.sampled_from, whole.sampled_from) == (1667, 5000, 0)
+    drawn = read.rows.height
+    assert abs(drawn - 1700) < 5 * np.sqrt(1700)
+    assert (decision.rows, decision.sampled_from, whole.sampled_from) == (drawn, 5000, 0)
     assert (decision, decision.verdict) == (judge(folder, Policy()), whole.verdict)
-    assert "1,667 rows, evenly drawn from 5,000 rows" in {check.name: check.reason for check in decision.checks}["rows"]
+    assert (
+        f"{drawn:,} rows, evenly drawn from 5,000 rows"
+        in {check.name: check.reason for check in decision.checks}["rows"]
+    )
+
+
+def test_of_rows_that_take_turns_the_sample_held_one_kind_only(pair, tmp_path, monkeypatch):
+    written = pair.binary(n=6000)
+    rows = written.rows.with_columns(pl.int_range(pl.len()).alias("id"))
+    folder = pair.write(tmp_path / "evidence", pair.changed(written, rows))
+    for period in (2, 3, 4):  # every k-th row, whatever k is, would hold rows of one kind for one of these
+        monkeypatch.setattr(contract, "MOST_ROWS", 6000 // period)
+        kinds = (Evidence.read(folder).rows["id"] % period).value_counts()["count"].to_numpy()
+        assert len(kinds) == period
+        assert kinds.max() < 1.3 * kinds.min()
 
 
 def test_a_sample_of_evidence_that_lost_rows_is_inconclusive(pair, tmp_path, monkeypatch):
@@ -120,6 +138,25 @@ def test_a_million_rows_with_slices_are_decided_in_bounded_time():
         ([0, 1], None, {}, "candidate is None"),
         ([0, 1], [0.1, 0.9], {"problem": "binray"}, "there is no problem 'binray'; pass one of binary, "),
         ([0, 1], [0.1, 0.9], {"latency_ms": {"canddate": [1.0]}}, "latency_ms.canddate"),
+        ([0, 1], [0.1, 0.9], {"latency_ms": {"candidate": [-1.0]}}, "greater than or equal to 0"),
+        ([0, 1], [0.1, 0.9], {"weight": [[1.0], [1.0]]}, r"weight has shape \(2, 1\)"),
+        ([0, 1], [0.1, 0.9], {"weight": ["a", "b"]}, "weight does not hold numbers"),
+        ([0, 1], [0.1, 0.9], {"slices": np.arange(2)}, "slices is a ndarray"),
+        ([0, 1], [0.1, 0.9], {"slices": {"port": "x"}}, "make no table"),
+        ([0, 1], [0.1, 0.9], {"cluster": "x"}, "make no table"),
+        ([0, 1], [0.1, 0.9], {"baseline": "x"}, "baseline does not hold numbers"),
+        ([0, 1], [0.1, 0.9], {"baseline": [0.1, 0.9]}, r"baseline has shape \(2,\)"),
+        ([0, 1], [0.1, 0.9], {"classes": ["no", "yes", "maybe"]}, "classes names no, yes, maybe"),
+        ([0, 1], [0.1, 0.9], {"classes": ["no", "no"]}, "classes names no, no"),
+        ([0, 1], [0.1, 0.9], {"anchor": [0.1, 0.9]}, "an anchor and no champion"),
+        ([0, 1], np.ma.array([0.1, 0.9], mask=[True, False]), {}, "candidate has masked values"),
+        ([0, 1], [0.1j, 0.9], {}, "candidate does not hold numbers: they are complex"),
+        (
+            pd.Series([0, 1]),
+            pd.Series([0.1, 0.9], index=[1, 0]),
+            {},
+            "candidate has another index than label",
+        ),
         (
             [0, 1],
             [0.1, 0.9],
@@ -131,3 +168,52 @@ def test_a_million_rows_with_slices_are_decided_in_bounded_time():
 def test_what_is_no_evidence_was_an_error_of_another_library(label, candidate, more, told):
     with pytest.raises(InputError, match=told):
         Evidence.of(label, candidate, **more)
+
+
+def test_a_policy_of_keys_was_no_policy_and_none_was_one(pair, tmp_path):
+    evidence = pair.binary()
+    folder = pair.write(tmp_path / "evidence", evidence)
+    assert decide(evidence, {"metric": "brier", "margin": 0.1}) == decide(evidence, Policy(metric="brier", margin=0.1))
+    assert judge(folder, {"metric": "brier"}).metric == "brier"
+    for given, told in (
+        (None, "policy is None"),
+        ({"metrc": "brier"}, "did you mean metric"),
+        ({"margin": {1}}, "policy: "),
+    ):
+        with pytest.raises(InputError, match=told):
+            decide(evidence, given)
+    with pytest.raises(InputError, match="evidence is tuple"):
+        decide(([0, 1], [0.1, 0.9]), Policy())
+
+
+def test_hours_were_clusters_of_their_own_and_ids_had_to_be_text(pair):
+    rows = pair.binary(n=720).rows
+    hours = [datetime(2026, 1, 1) + timedelta(hours=i) for i in range(720)]
+    ids = [UUID(int=i) for i in range(720)]
+    decision = decide(Evidence.of(rows["label"], rows["candidate"], rows["champion"], cluster=hours, ids=ids), Policy())
+    said = {check.name: check.reason for check in decision.checks}["clusters"]
+    assert said == "30 clusters (days of cluster), at least 10 are asked for"
+    by_name = Evidence.of(rows["label"], rows["candidate"], rows["champion"], cluster=np.arange(720) % 30)
+    assert any("30 clusters (values of cluster)" in check.reason for check in decide(by_name, Policy()).checks)
+
+
+@pytest.mark.parametrize("model", ["candidate", "champion"])
+def test_probabilities_that_do_not_sum_to_1_were_judged(pair, model):
+    evidence = pair.multiclass()
+    rows = evidence.rows.with_columns(pl.col(f"{model}:a") * 0.5)
+    decision = decide(pair.changed(evidence, rows), Policy())
+    assert decision.verdict == "inconclusive"
+    assert f"the {model}'s scores are no probabilities: in " in decision.reason
+
+
+def test_weights_of_any_size_are_no_arithmetic_error(pair):
+    rows = pair.binary().rows
+    for size in (1e300, 1e-300, 5e-324):
+        decide(Evidence.of(rows["label"], rows["candidate"], rows["champion"], weight=np.full(400, size)), Policy())
+
+
+def test_an_own_metrics_module_that_breaks_on_import_was_a_traceback(pair, tmp_path, monkeypatch):
+    (tmp_path / "breaks_on_import.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="the metric breaks_on_import:f cannot be imported: ZeroDivisionError"):
+        decide(pair.binary(), Policy(metric="breaks_on_import:f"))

@@ -75,14 +75,18 @@ def test_an_anchor_that_is_the_champion_or_the_candidate_is_not_scored_apart():
         assert (decision.verdict, decision.sets_anchor) == ("promote", True)
 
 
-def test_an_anchor_that_could_not_score_leaves_fresh_open_and_strict_as_it_was():
-    evidence = models(0.9, 1.0)
+def test_an_anchor_that_could_not_score_locked_fresh_for_ever():
     update = {"anchor_digest": "old", "anchor_version": "2", "anchor_problem": "feature 'wind' is missing"}
-    evidence = Evidence(evidence.facts.model_copy(update=update), evidence.rows)
-    fresh, strict = decide(evidence, FRESH), decide(evidence, STRICT)
-    assert (fresh.verdict, strict.verdict) == ("inconclusive", "promote")
-    assert "feature 'wind' is missing" in fresh.reason
-    assert not strict.sets_anchor
+    alike, better = (
+        Evidence(found.facts.model_copy(update=update), found.rows) for found in (models(1.0, 1.0), models(0.9, 1.0))
+    )
+    kept = decide(alike, FRESH)
+    assert (kept.verdict, kept.sets_anchor) == ("inconclusive", False)
+    assert "the anchor (v2) cannot be scored (feature 'wind' is missing)" in kept.reason
+    for policy in (FRESH, STRICT):
+        decision = decide(better, policy)
+        assert (decision.verdict, decision.sets_anchor) == ("promote", True)
+    assert "becomes the anchor instead" in by_name(decide(better, FRESH))["anchor gain"].reason
 
 
 def test_a_first_model_is_held_against_the_trivial_one_by_superiority_whatever_the_preset():
@@ -96,6 +100,21 @@ def test_a_candidate_no_better_than_the_trivial_model_is_refused_though_the_cham
     assert (decision.verdict, by_name(decision)["gain"].outcome) == ("reject", "pass")
     assert "does not beat the trivial model's" in decision.reason
     assert decide(evidence, Policy(metric="rmse", beats_baseline=False)).verdict == "promote"
+
+
+def correlation(label, score, weight):
+    return float(np.cov(label, score, aweights=weight)[0, 1] / score.std()) if score.std() else float("nan")
+
+
+correlation.greater_is_better = True
+
+
+def test_a_trivial_model_without_a_value_was_beaten_unseen():
+    asked = {"metric": f"{__name__}:correlation", "resamples": 200}
+    decision = decide(models(0.5, 2.0), Policy(**asked))
+    assert (decision.verdict, by_name(decision)["baseline gain"].outcome) == ("inconclusive", "unknown")
+    assert "policy.beats_baseline: false" in decision.reason
+    assert decide(models(0.5, 2.0), Policy(**asked, beats_baseline=False)).verdict == "promote"
 
 
 def test_evidence_without_a_trivial_model_leaves_that_question_open():

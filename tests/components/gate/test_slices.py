@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_ratchet.components.gate import Policy, decide, figures
+from kfp_ratchet.components.gate import Evidence, Policy, decide, figures
 from kfp_ratchet.components.gate.policy import Slices
 from kfp_ratchet.components.gate.slices import holm, judge_slices
 from kfp_ratchet.components.gate.sound import Scored
@@ -83,6 +83,27 @@ def test_slices_that_are_all_too_small_are_named_and_do_not_block(pair):
     (said,) = [check for check in decision.checks if check.name.startswith("slice")]
     assert (decision.verdict, said.outcome) == ("promote", "pass")
     assert "too small to judge: carrier=0 (150 rows)" in said.reason
+
+
+def test_a_slice_where_the_candidate_alone_has_no_precision_was_too_small_to_judge():
+    rng = np.random.default_rng(1)
+    label = (rng.random(3000) < 0.5).astype(float)
+    part = np.arange(3000) % 3
+    candidate, champion = (
+        np.clip(0.5 + skill * (label - 0.5) + 0.2 * rng.normal(size=3000), 0, 1) for skill in (0.6, 0.3)
+    )
+    silent = np.where(part == 0, candidate * 0.3, candidate)
+
+    def judged(candidate, champion):
+        found = decide(Evidence.of(label, candidate, champion, slices={"part": part}), Policy(metric="precision"))
+        return found, {check.name: check for check in found.checks}
+
+    decision, checks = judged(silent, champion)
+    assert (decision.verdict, checks["slice part=0"].outcome) == ("inconclusive", "unknown")
+    assert "precision is undefined for the candidate, and not for the champion" in decision.reason
+    decision, checks = judged(silent, np.where(part == 0, champion * 0.3, champion))
+    assert decision.verdict == "promote"
+    assert checks["slices"].reason == "undefined or without an interval: part=0 (1,000 rows)"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Whatever the verdict, the candidate is kept once, and the ledger has one entry for what was decided."""
 
 import json
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -136,6 +137,17 @@ def test_identical_runs_at_once_make_one_version_and_one_entry(run_step, trackin
         assert set(pool.map(lambda run: run_step(run=run), ["run-b", "run-c", "run-d"])) == {"1"}
     assert len(versions(tracking_uri, run_step)) == 1
     assert len(run_step.ledger.entries()) == 1
+
+
+def test_a_ledger_that_was_lost_is_not_begun_anew(run_step, tmp_path):
+    """An unmounted store or a wrong prefix looks like a model that was never judged."""
+    run_step()
+    shutil.rmtree(tmp_path / "store" / "ledger")
+    for verdict in ("promote", "reject"):
+        with pytest.raises(RatchetError, match=r"MLflow has shown entry 1 of .*, but this ledger has 0") as refused:
+            run_step(run="run-b", verdict=verdict)
+        assert "check `store`" in refused.value.remedy
+    assert not (tmp_path / "store" / "ledger").exists()
 
 
 def test_a_promoted_candidate_gets_a_version_and_leaves_the_entry_to_deploy(run_step):

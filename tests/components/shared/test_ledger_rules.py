@@ -11,6 +11,7 @@ from kfp_ratchet.components.shared import ledger as ledgers
 from kfp_ratchet.components.shared.canonical import digest
 from kfp_ratchet.components.shared.decision import Evaluation
 from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Draft, Entry
+from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import ApprovalError, Ledger, LostDeployError, StaleEpochError
 from kfp_ratchet.components.shared.store import Store
 
@@ -157,7 +158,7 @@ def test_lineage_and_anchor_are_those_of_the_whole_history_in_every_mix(tmp_path
     line = defined_lineage(written)
     other = again(ledger)
     assert other.lineage() == line and other.verify() == []
-    shown = [made for made in line if made.sets_anchor]
+    shown = [made for made in line if made.sets_anchor] or line[:1]
     expected = shown[-1].version if shown and shown[-1].digest != line[-1].digest else None
     anchor = other.anchor()
     assert (anchor.version if anchor else None) == expected
@@ -179,6 +180,51 @@ def test_losses_within_the_margin_are_held_against_the_last_champion_shown_to_be
     assert then("promote", "6", False) == "5"
     assert then("rollback", "3", False) == "1"
     assert then("rollback", "1", True) is None
+
+
+def test_behind_a_forced_first_model_losses_within_the_margin_added_up(ledger):
+    """Nothing had ever been shown to be better, so each was held against the champion alone."""
+    ledger.append(draft("force", "1", sets_anchor=False))
+    assert ledger.anchor() is None
+    for version in "234":
+        ledger.append(draft("promote", version, epoch=ledger.champion().epoch, sets_anchor=False))
+        assert again(ledger).anchor().version == "1"
+    ledger.append(draft("promote", "5", epoch=ledger.champion().epoch, sets_anchor=True))
+    assert again(ledger).anchor() is None
+
+
+def test_what_was_taken_back_is_told_until_someone_makes_it_champion_again(ledger):
+    def then(kind, version, **fields):
+        champion = ledger.champion()
+        return ledger.append(draft(kind, version, epoch=champion.epoch if champion else 0, **fields))
+
+    def taken_back():
+        found = {version: again(ledger).taken_back(f"sha256:{version}") for version in "1234"}
+        return {version: entry.number for version, entry in found.items() if entry}
+
+    for version in "123":
+        then("promote", version)
+    assert taken_back() == {}
+    back = then("rollback", "1", by="ann").number
+    assert taken_back() == {"2": back, "3": back}, "all that it went back behind"
+    then("promote", "2")
+    then("pending", "4", decision_digest="d")
+    denied = then("deny", "4", by="bob").number
+    assert taken_back() == {"3": back, "4": denied}
+    last = then("rollback", "3", by="ann").number
+    assert taken_back() == {"2": last, "4": denied}, "going back to what was taken back before takes the top away"
+    then("force", "4", by="bob")
+    assert taken_back() == {"2": last}
+
+
+def test_an_old_entry_that_was_changed_let_the_next_champion_be_made(ledger):
+    for version in "123":
+        ledger.append(draft("promote", version, epoch=int(version) - 1))
+    path = next(ledger._store._folder.rglob("000001.json"))
+    path.write_text(path.read_text().replace("run-a", "run-b"))
+    with pytest.raises(RatchetError, match=r"000001.json"):
+        again(ledger).append(draft("deploy-started", "4", epoch=3))
+    assert len(list(path.parent.iterdir())) == 3
 
 
 def at(ledger, monkeypatch, time, entry):

@@ -9,7 +9,7 @@ from kfp_ratchet.components.shared import projection, registry
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
-from kfp_ratchet.components.shared.projection import project, reconcile
+from kfp_ratchet.components.shared.projection import foreign, project, reconcile
 from kfp_ratchet.components.shared.store import Store
 
 
@@ -132,7 +132,6 @@ def test_hand_made_changes_are_named_and_repaired(shown):
         client.set_registered_model_alias(shown.name, "mine", "4")
         client.set_model_version_tag(shown.name, "3", "ratchet.state", "champion")
         client.delete_model_version_tag(shown.name, "2", "ratchet.ledger")
-        client.set_registered_model_tag(shown.name, "ratchet.projected", "99")
     found = [(str(one), one.found, one.wanted) for one in reconcile(shown.uri, shown.ledger, dry_run=True)]
     assert found == [
         ("alias champion", "3", "2"),
@@ -166,7 +165,33 @@ def test_what_no_alias_can_mend_is_named_and_the_rest_is_repaired(shown):
 
 def test_a_ledger_without_entries_asks_mlflow_nothing(tmp_path):
     ledger = Ledger(Store(str(tmp_path)), "none")
-    assert project("http://127.0.0.1:1", ledger) == "" and reconcile("http://127.0.0.1:1", ledger) == []
+    assert project("http://127.0.0.1:1", ledger) == ""
+
+
+def test_a_ledger_that_lost_its_end_rewrote_what_mlflow_showed(shown, tmp_path):
+    """Entries that are gone at the end break no chain; MLflow was brought in line with what was left of them."""
+    for kind, version in (("promote", "1"), ("promote", "2"), ("reject", "3")):
+        shown.then(kind, version)
+    right = shown.shown()
+    entries = sorted((tmp_path / "ledger" / shown.name).iterdir())
+    for lost, told in ((entries[1:], "has 1: "), (entries[:1], "has 0: ")):
+        for entry in lost:
+            entry.unlink()
+        left = Ledger(Store(str(tmp_path)), shown.name)
+        assert left.verify() == [] and told in foreign(shown.uri, left)
+        with pytest.raises(RatchetError, match="MLflow has shown entry 3") as refused:
+            reconcile(shown.uri, left)
+        assert "restore" in refused.value.remedy
+        left.length() and project(shown.uri, left)
+        assert shown.shown() == right
+
+
+def test_a_champion_that_only_mlflow_knows_is_another_ledgers(shown, tmp_path):
+    shown.then("reject", "1")
+    assert foreign(shown.uri, shown.ledger) == ""
+    with shown.client() as client:
+        client.set_registered_model_alias(shown.name, "champion", "2")
+    assert "this ledger has no champion" in foreign(shown.uri, shown.ledger)
 
 
 class Server(http.server.ThreadingHTTPServer):

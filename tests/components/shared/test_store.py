@@ -1,6 +1,8 @@
 """The store creates at most once, whoever races and whatever answer is lost."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,17 @@ def test_a_file_where_the_store_should_be_is_named(tmp_path):
     with pytest.raises(InputError, match=r"the store .*/file' cannot be opened") as told:
         Store(str(tmp_path / "file"))
     assert "Debug source" not in str(told.value)
+
+
+def test_what_was_created_in_a_folder_was_lost_with_the_power(tmp_path, monkeypatch):
+    """The name of a file is on the disk only when its folder is, and that of a new folder when the one it lies in is."""
+    synced, fsync = [], os.fsync
+
+    def told(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", told)
+    assert Store(str(tmp_path / "new")).create("ledger/m/000001.json", b"{}")
+    there = tmp_path / "new" / "ledger" / "m" / "000001.json"
+    assert synced == [there, *list(there.parents)[:3]]

@@ -68,6 +68,32 @@ def test_an_unknown_model_is_told_the_nearest(project, ledger):
 
 
 @pytest.mark.slow
+def test_entries_missing_at_the_end_went_unseen(project, ledger):
+    """They break no chain; what MLflow and the server here have seen of them is all that tells."""
+    with registry.connected(f"sqlite:///{project.folder}/.ratchet/mlflow.db") as client:
+        client.create_registered_model("mine")
+        for version in "12":
+            client.create_model_version("mine", "/nowhere", tags={"ratchet.digest": f"sha256:{version}"})
+    assert project.ratchet("ledger", "reconcile").returncode == 1
+    assert project.ratchet("ledger", "verify").returncode == 0
+    (entries_of(project, "mine") / "000002.json").unlink()
+    told = project.ratchet("ledger", "verify")
+    assert told.returncode == 1 and "MLflow has shown entry 2 of mine, but this ledger has 1" in told.stdout
+    (entries_of(project, "mine") / "000001.json").unlink()
+    lost = project.ratchet("ledger", "verify", "--json")
+    assert lost.returncode == 1 and "this ledger has 0" in json.loads(lost.stdout)["ledgers"][0]["problems"][0]
+    (project.folder / ".ratchet" / "mlflow.db").unlink()
+    there = project.folder / ".ratchet" / "serving" / "mine" / "live.json"
+    there.parent.mkdir(parents=True)
+    fields = {"version": "2", "digest": "sha256:2", "url": "", "private_url": "", "pid": 1, "started": 0.0}
+    there.write_text(json.dumps({**fields, "entry": 2, "committed": True, "epoch": 2}))
+    for command in (("ledger", "verify"), ("status",)):
+        told = project.ratchet(*command)
+        assert told.returncode == 1 and "not the one that made v2 live" in told.stdout
+    assert not (project.folder / ".ratchet" / "mlflow.db").exists(), "looking makes no database"
+
+
+@pytest.mark.slow
 def test_a_hand_made_change_is_told_repaired_and_told_no_more(project, ledger):
     uri = f"sqlite:///{project.folder}/.ratchet/mlflow.db"
     with registry.connected(uri) as client:
