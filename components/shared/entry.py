@@ -135,6 +135,11 @@ class Entry(Draft):
         moment = datetime.fromisoformat(self.time)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
+    @property
+    def why(self) -> str:
+        """The reason; of one that waits without the word that it was promoted, which it is not yet."""
+        return self.reason.removeprefix("Promoted: ") if self.kind == "pending" else self.reason
+
     @field_validator("time")
     @classmethod
     def _is_a_time(cls, time: str) -> str:

@@ -279,7 +279,8 @@ class Ledger:
     def _corrupt(self, problem: str) -> RatchetError:
         return RatchetError(
             f"the ledger at {self._where} is corrupt: {problem}",
-            "restore that object from a backup or an older version of the bucket; nothing is written until then",
+            "restore that object from a backup or an older version of the bucket, or remove what never was an entry; "
+            "nothing is written until then",
         )
 
     def _was_changed(self, number: int) -> str:

@@ -85,9 +85,7 @@ def _why(entry: "Entry") -> str:
     """Reason, who decided, and a warning when the rows were looked at before."""
     looks = entry.evaluation.looks
     warned = f"(look {looks + 1} at these rows)" if looks else ""
-    # What waits was promoted by the gate only.
-    reason = entry.reason.removeprefix("Promoted: ") if entry.kind == "pending" else entry.reason
-    return " ".join(filter(None, [reason, f"(by {entry.by})" if entry.by else "", warned]))
+    return " ".join(filter(None, [entry.why, f"(by {entry.by})" if entry.by else "", warned]))
 
 
 @app.command(cls=Command)

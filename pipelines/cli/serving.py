@@ -76,7 +76,8 @@ def status(
         else:
             console.say(("does not answer", "bold red"), f"; start it: {start_command(config)}")
         if judged:
-            console.tell(f"last: {moment(judged.time)} UTC  {judged.reason or judged.kind}")
+            told = f"waits: {judged.why}" if judged.kind == "pending" else judged.reason or judged.kind
+            console.tell(f"last: {moment(judged.time)} UTC  {told}")
     if by_force:
         console.tell(("forced", "bold red"), ": ", warning(by_force))
     for entry in waits:
