@@ -187,17 +187,19 @@ def test_7_lost_column_is_blocked_and_named(project: Project) -> None:
     path.write_bytes(kept)
 
 
-def test_8_rollback_goes_back_and_serves(project: Project) -> None:
-    if len({version for kind, version in project.ledger() if kind == "promote"}) < 2:
-        pytest.skip(
-            "the challenger of test 4 was not promoted on this machine's arithmetic, so there is nothing to go back to"
-        )
-    done = project.ratchet("model", "rollback", "flights", "--reason", "a test", "--by", "tests")
+def test_8_a_forced_version_serves_and_says_so_and_rollback_goes_back(project: Project) -> None:
+    before = json.loads(project.ratchet("model", "live", "--json").stdout)["version"]
+    person = ("--by", "tests", "--reason", "a test")
+    forced = project.ratchet("model", "approve", "flights", "3", "--force", *person)
+    assert forced.returncode == 0, forced.stderr
+    assert json.loads(project.ratchet("model", "live", "--json").stdout)["version"] == "3"
+    assert "forced" in project.ratchet("status").stdout
+    done = project.ratchet("model", "rollback", "flights", *person)
     assert done.returncode == 0, done.stderr
     live = json.loads(project.ratchet("model", "live", "--json").stdout)
-    assert live["version"] == "1"
+    assert live["version"] == before
     ask(live["url"])
-    assert project.ledger()[-1] == ("rollback", "1")
+    assert project.ledger()[-1] == ("rollback", before)
 
 
 def test_9_stop_leaves_no_process(project: Project) -> None:
