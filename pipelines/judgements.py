@@ -1,9 +1,7 @@
 """Judgements of the past: which decision is meant by a run, an entry or a version, and where it is kept."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +13,7 @@ from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.entry import JUDGED, Entry
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.names import suggestion
 from kfp_ratchet.components.shared.store import Store
 
 LAST = "last"
@@ -97,13 +96,6 @@ def differences(then: Decision, now: Decision) -> list[Difference]:
     ]
 
 
-def nearest(name: str, known: Iterable[str], *, most: int = 10) -> str:
-    """A remedy that names the nearest of some names, or the last of them."""
-    names = list(known)
-    near = get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[-most:]) or 'none'}"
-
-
 def _told(decision: Decision) -> dict[str, Any]:
     # The digest of a policy says nothing that its keys do not, and a check's reason nothing that its numbers do not.
     said = decision.model_dump(mode="json", exclude={"checks", "policy_digest"})
@@ -143,7 +135,7 @@ def _of_version(store: Store, model: str, entries: list[Entry], version: str) ->
         known = dict.fromkeys(f"v{entry.version}" for entry in entries)
         raise InputError(
             f"the ledger of {model} has no judgement about v{version}",
-            nearest(f"v{version}", [one for one in known if one != f"v{version}"]),
+            suggestion(f"v{version}", [one for one in known if one != f"v{version}"], most=10),
         )
     return _kept(store, about[-1])
 
@@ -155,7 +147,7 @@ def _of_run(store: Store, entries: list[Entry], run: str) -> Judgement:
         known = dict.fromkeys(key.split("/")[1] for key in store.keys("runs"))
         raise InputError(
             f"the store {store.uri} has no run {run!r}",
-            f"{nearest(run, known, most=3)}; or give an entry's number, a version as v5, or {LAST}",
+            f"{suggestion(run, known, most=3)}; or give an entry's number, a version as v5, or {LAST}",
         )
     if view is not None and view.decision is not None:
         return Judgement(view.decision, entry, run)

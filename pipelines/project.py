@@ -3,14 +3,14 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from kfp_ratchet.components.deploy.serving import Serving
 from kfp_ratchet.components.shared.errors import InputError
-from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.ledger import Ledger, models
+from kfp_ratchet.components.shared.names import suggestion
 from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.config import Config, load
@@ -66,12 +66,8 @@ class Project:
             return self.config.name
         if any(Ledger(self.store, name).newest()):
             return name
-        known = sorted({key.split("/")[1] for key in self.store.keys("ledger")} | {self.config.name})
-        near = get_close_matches(name, known, n=1)
-        raise InputError(
-            f"the ledger at {self.store.uri} has no model {name!r}",
-            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}",
-        )
+        known = sorted({*models(self.store)[0], self.config.name})
+        raise InputError(f"the ledger at {self.store.uri} has no model {name!r}", suggestion(name, known))
 
     @property
     def tracking_uri(self) -> str:

@@ -6,6 +6,7 @@ scikit-learn's, which the tests compare with; importing it would cost a gate sec
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -160,10 +161,13 @@ class _R2(NoShare):
     residual: Array
     form: str = LINEAR
 
-    def __call__(self, weights: Array) -> Array:
+    @cached_property
+    def _columns(self) -> Array:
         centred = self.label - self.label.mean()  # so that the difference of squares below keeps its digits
-        columns = np.column_stack([np.ones_like(centred), centred, centred**2, self.residual**2])
-        total, first, second, left = (weights @ columns).T
+        return np.column_stack([np.ones_like(centred), centred, centred**2, self.residual**2])
+
+    def __call__(self, weights: Array) -> Array:
+        total, first, second, left = (weights @ self._columns).T
         return 1 - ratio(left, second - ratio(first**2, total))
 
     def influence(self, weight: Array) -> Array:

@@ -6,6 +6,7 @@ writers make the same one, since it speaks of what lies in the store, not of wha
 so two runs whose evidence has the same digest may differ in them: the first ones stay).
 """
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from kfp_ratchet.components.shared.canonical import digest as digest_of
 from kfp_ratchet.components.shared.canonical import digest_file, dumps, loads
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.evidence import evidence_digest
+from kfp_ratchet.components.shared.evidence import digest_of_files, file_digests
 from kfp_ratchet.components.shared.store import Store
 
 _ROWS = "rows.parquet"
@@ -34,7 +35,11 @@ def keep_evidence(store: Store, folder: Path, digest: str) -> None:
     """
     if not digest or store.get(_evidence_key(digest, _FILES)) is not None:
         return
-    if not _is(folder, digest):
+    try:
+        files = file_digests(folder)
+    except FileNotFoundError:
+        files = {}
+    if not _is(files, digest):
         raise RatchetError(
             f"the evidence {folder} is not what the decision was taken on ({digest})",
             "pass the evidence that the gate judged; if it was changed since, run evaluate and gate again",
@@ -46,7 +51,7 @@ def keep_evidence(store: Store, folder: Path, digest: str) -> None:
             # May be gigabytes, and goes in parts, which no condition can be put on: all writers bring the same bytes.
             if store.size(key) != path.stat().st_size:
                 store.upload(key, path)
-            kept[path.name] = digest_file(path)
+            kept[path.name] = files[path.name]
         else:
             content = path.read_bytes()
             there = content if store.create(key, content) else store.get(key)
@@ -76,13 +81,14 @@ def fetch_evidence(store: Store, digest: str, into: Path) -> Path:
             "register keeps it there; runs of versions before that, and those that could not read their evidence, kept none",
         )
     into.mkdir(parents=True, exist_ok=True)
-    for name, expected in _listed(content, place).items():
+    files = _listed(content, place)
+    for name, expected in files.items():
         target = into / name
         if not store.download(_evidence_key(digest, name), target):
             raise _damaged(place, f"{name} is missing")
         if digest_file(target) != expected:
             raise _damaged(place, f"{name} was changed since it was kept")
-    if not _is(into, digest):
+    if not _is(files, digest):
         raise _damaged(place, f"its files are not what {digest} speaks of")
     return into
 
@@ -141,11 +147,11 @@ def read_decision(store: Store, digest: str) -> Decision | None:
         raise _damaged(place, f"it is no decision that this version can read ({said})") from error
 
 
-def _is(folder: Path, digest: str) -> bool:
-    """Whether a folder holds the evidence that a digest speaks of."""
+def _is(files: Mapping[str, str], digest: str) -> bool:
+    """Whether files of these digests are the evidence that a digest speaks of."""
     try:
-        return digest in (evidence_digest(folder), evidence_digest(folder, operations=True))
-    except OSError:
+        return digest in (digest_of_files(files), digest_of_files(files, operations=True))
+    except KeyError:
         return False
 
 

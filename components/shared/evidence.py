@@ -31,6 +31,7 @@ MOST_ROWS = 2_000_000
 """About how many rows are judged on at most: of more, those with the smallest hashes of their id, in the order of the file. Every k-th row
 would take the same few devices again and again where rows of several alternate."""
 Model = Literal["candidate", "champion", "anchor"]
+_ALWAYS, _OPERATIONS = ("rows.parquet", "evidence.json"), "operations.json"
 
 
 class Facts(BaseModel):
@@ -117,7 +118,7 @@ class Operations(BaseModel):
         Raises:
             RatchetError: The file is damaged.
         """
-        path = Path(folder, "operations.json")
+        path = Path(folder, _OPERATIONS)
         try:
             return cls.model_validate_json(path.read_text())
         except FileNotFoundError:
@@ -127,7 +128,7 @@ class Operations(BaseModel):
 
     def write(self, folder: str | Path) -> None:
         """Write `operations.json`."""
-        Path(folder, "operations.json").write_text(dumps(self.model_dump(mode="json")))
+        Path(folder, _OPERATIONS).write_text(dumps(self.model_dump(mode="json")))
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ class Evidence:
             RatchetError: It is no evidence, or damaged.
         """
         facts = Facts.read(folder)
-        found = digest_file(Path(folder, "rows.parquet"))
+        files = file_digests(folder)
+        found = files["rows.parquet"]
         if found != facts.rows_digest:
             raise RatchetError(
                 f"rows.parquet is not what evidence.json speaks of ({found} instead of {facts.rows_digest or 'none'})",
@@ -163,7 +165,7 @@ class Evidence:
             )
         rows, sampled_from = _read_rows(folder)
         measured = Operations.read(folder) if operations else Operations()
-        return cls(facts, rows, measured, evidence_digest(folder, operations), sampled_from)
+        return cls(facts, rows, measured, digest_of_files(files, operations), sampled_from)
 
     @classmethod
     def of(
@@ -287,10 +289,23 @@ class Evidence:
 
 def evidence_digest(folder: str | Path, operations: bool = False) -> str:
     """Digest of what the gate looks at: rows, facts and, when they are asked for and there, operations."""
-    names = ["rows.parquet", "evidence.json"]
-    if operations and Path(folder, "operations.json").exists():
-        names.append("operations.json")
-    return digest(dumps([digest_file(Path(folder, name)) for name in names]))
+    return digest_of_files(file_digests(folder), operations)
+
+
+def file_digests(folder: str | Path) -> dict[str, str]:
+    """Digest of each file that the gate may look at; operations are left out when there are none."""
+    names = [*_ALWAYS, *([_OPERATIONS] if Path(folder, _OPERATIONS).exists() else [])]
+    return {name: digest_file(Path(folder, name)) for name in names}
+
+
+def digest_of_files(files: Mapping[str, str], operations: bool = False) -> str:
+    """`evidence_digest`, of the digests of its files; others among them do not count.
+
+    Raises:
+        KeyError: The rows or the facts are missing.
+    """
+    names = [*_ALWAYS, *([_OPERATIONS] if operations and _OPERATIONS in files else [])]
+    return digest(dumps([files[name] for name in names]))
 
 
 def score_columns(model: Model, facts: Facts) -> list[str]:

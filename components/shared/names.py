@@ -1,6 +1,7 @@
-"""Names of columns: those that no step could use, and how a message lists many."""
+"""Names: those of columns that no step could use, how a message lists many, and which one was meant."""
 
 from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 from kfp_ratchet.components.shared.errors import InputError
 
@@ -19,6 +20,13 @@ def shortened(value: object, most: int = 200) -> str:
     """A value as text that fits into a message."""
     text = str(value)
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def suggestion(name: str, known: Iterable[str], *, most: int | None = None) -> str:
+    """A remedy that names the nearest of some names, or all of them, or the last `most`."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[-(most or 0) :]) or 'none'}"
 
 
 def refuse_names(names: Iterable[str], where: object) -> None:

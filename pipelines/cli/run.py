@@ -102,9 +102,8 @@ def parameters_of(pairs: list[str], parameters: "Mapping[str, type[str] | type[i
     Raises:
         InputError: Not a pair, an unknown name (with the nearest right one) or a number that is none.
     """
-    from difflib import get_close_matches
-
     from kfp_ratchet.components.shared.errors import InputError
+    from kfp_ratchet.components.shared.names import suggestion
     from kfp_ratchet.pipelines.config import PARAMETERS
 
     known = PARAMETERS if parameters is None else parameters
@@ -114,11 +113,7 @@ def parameters_of(pairs: list[str], parameters: "Mapping[str, type[str] | type[i
         if not equals:
             raise InputError(f"-p {pair!r} is not NAME=VALUE", "write e.g. -p trials=20")
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise InputError(
-                f"there is no parameter {name!r}",
-                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}",
-            )
+            raise InputError(f"there is no parameter {name!r}", suggestion(name, known))
         try:
             values[name] = known[name](value)
         except ValueError:
