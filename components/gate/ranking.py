@@ -48,7 +48,8 @@ class RocAuc:
         if (self.negatives_below != self.negatives_to).any():
             wins = (wins + np.take(beaten, self.negatives_to, axis=1)) / 2
         own = np.take(weights, self.positive, axis=1)
-        return ratio(np.einsum("bi,bi->b", own, wins), own.sum(axis=1) * beaten[:, -1])
+        with np.errstate(over="ignore"):  # `ratio` answers what overflows with NaN
+            return ratio(np.einsum("bi,bi->b", own, wins), own.sum(axis=1) * beaten[:, -1])
 
     def influence(self, weight: Array) -> Array:
         """Placement values: the share of the other class that each row is on the right side of (DeLong et al. 1988)."""

@@ -19,6 +19,8 @@ _PLOT_HEIGHT_PX = 220
 _LONGEST_NAME, _LONGEST_TITLE, _LONGEST_AXIS = 72, 200, 40
 _MOST_TOGETHER = 24
 """Rows of a figure that paper keeps on one page."""
+_SHORTEST_SPAN = 0.001
+"""Seconds; steps that all end within the clock's millisecond are drawn over this."""
 _SMALL = 1e-4
 _DASH = "\N{EN DASH}"
 
@@ -157,9 +159,10 @@ def lines(title: str, series: Sequence[Series], x_label: str, y_label: str, capt
 
 def spans(title: str, rows: Sequence[Span], caption: str = "") -> str:
     """What took how long, one below the other over a common clock."""
-    end = max((row.end for row in rows if row.end is not None and finite(row.start, row.end)), default=0.0)
-    if end <= 0:
+    ends = [row.end for row in rows if row.end is not None and finite(row.start, row.end)]
+    if not ends:
         return ""
+    end = max(*ends, _SHORTEST_SPAN)
     unit, seconds = next(((name, size) for name, size in (("h", 3600), ("min", 60)) if end > 2 * size), ("s", 1))
     ticks = round_ticks(0.0, end / seconds, 4)
     grid = _rules(ticks, 0.0, end / seconds)

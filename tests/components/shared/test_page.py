@@ -130,6 +130,13 @@ def test_step_of_no_time_that_cannot_be_seen():
     assert ">10 min</text>" in figure
 
 
+def test_steps_within_one_millisecond_that_are_not_drawn():
+    figure = spans("t", [Span("pin", 0.0, 0.0, "0.0 s"), Span("train", None, None, "from the cache")])
+    assert figure.count("<rect") == 1
+    assert "from the cache" in figure
+    assert spans("t", [Span("train", None, None, "from the cache")]) == ""
+
+
 def test_step_that_did_not_run_with_a_bar():
     figure = spans("t", [Span("pin", 0.0, 1.0, "1.0 s"), Span("train", None, None, "from the cache")])
     assert figure.count("<rect") == 1
