@@ -72,7 +72,17 @@ def evaluate_models(
         InputError: Bad columns or window, or a champion or anchor named by half.
         RatchetError: The candidate was changed since it was made, rows cannot be judged on, or a model cannot score them.
     """
-    with journal(store, evidence_uri, inputs={"dataset": dataset_uri, "model": model_uri}) as step:
+    called = {
+        "columns": columns,
+        "window": window,
+        "model_name": model_name,
+        "champion_version": champion_version,
+        "champion_digest": champion_digest,
+        "anchor_version": anchor_version,
+        "anchor_digest": anchor_digest,
+        "tracking_uri": tracking_uri,
+    }
+    with journal(store, evidence_uri, {"dataset": dataset_uri, "model": model_uri}, called) as step:
         roles = parse_parameter(Columns, columns, "columns")
         if not roles.target:
             raise InputError("columns.target is not set", "name the column to predict")

@@ -39,7 +39,7 @@ def decide_from_files(
     Raises:
         InputError: The policy is wrong, or does not fit the kind of problem.
     """
-    with journal(store, decision_uri, inputs={"evidence": evidence_uri}) as step:
+    with journal(store, decision_uri, {"evidence": evidence_uri}, {"policy": policy}) as step:
         asked = Policy.parse(policy)
         step.progress("comparing the models on the rows of the evidence")
         decision = judge(evidence_path, asked)

@@ -34,10 +34,13 @@ READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 @dataclass(frozen=True)
 class TableFile:
-    """A verified file of a table, and its path inside the source."""
+    """A verified file of a table."""
 
     path: Path
     name: str
+    """Its path inside the source."""
+    shown: str
+    """What messages call it."""
 
 
 def file_format(file: TableFile) -> str:
@@ -47,10 +50,10 @@ def file_format(file: TableFile) -> str:
         InputError: None that is supported.
     """
     for suffix, kind in _SUFFIXES.items():
-        if file.path.name.lower().endswith(suffix):
+        if file.name.lower().endswith(suffix):
             return kind
     raise InputError(
-        f"{file.path} is not a supported file", f"remove it, or convert it to one of {', '.join(_SUFFIXES)}"
+        f"{file.shown} is not a supported file", f"remove it, or convert it to one of {', '.join(_SUFFIXES)}"
     )
 
 
@@ -74,10 +77,10 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
     for file in files:
         if file_format(file) != kind:
             raise InputError(
-                f"{file.path} is {file_format(file)}, but {files[0].path} is {kind}", "keep one format a table"
+                f"{file.shown} is {file_format(file)}, but {files[0].shown} is {kind}", "keep one format a table"
             )
         if file.path.stat().st_size == 0:
-            raise InputError(f"{file.path} is empty", "remove it, or write it again")
+            raise InputError(f"{file.shown} is empty", "remove it, or write it again")
     try:
         if kind in (CSV, JSON_LINES):
             frames = scan_text([file.path for file in files], kind, declared)
@@ -87,7 +90,7 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
             frames = [scan(file.path, hive_partitioning=False, glob=False) for file in files]
         present = [frame.collect_schema().names() for frame in frames]
         for file, names in zip(files, present, strict=True):
-            refuse_names(names, file.path)
+            refuse_names(names, file.shown)
         added = partition_columns([file.name for file in files], declared)
         frames = [
             frame.with_columns(value for name, value in values.items() if name not in names)
@@ -97,7 +100,7 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
     except READ_ERRORS as error:
         raise broken(files, declared, error) from error
     if not common:
-        raise InputError(f"{files[0].path} has no columns", "write it again, or remove it")
+        raise InputError(f"{files[0].shown} has no columns", "write it again, or remove it")
     return pl.concat([frame.select(pl.col(name).cast(dtype) for name, dtype in common.items()) for frame in frames])
 
 
@@ -112,7 +115,7 @@ def broken(files: Sequence[TableFile], declared: Mapping[str, Dtype], error: Exc
             return broken([file], declared, own)
     reason = " ".join(str(error).split("\n\n")[0].split())
     line = broken_line(files[0].path) if file_format(files[0]) == CSV else ""
-    return InputError(f"{files[0].path} cannot be read{line}: {shortened(reason, 500)}", _remedy(reason))
+    return InputError(f"{files[0].shown} cannot be read{line}: {shortened(reason, 500)}", _remedy(reason))
 
 
 def _remedy(reason: str) -> str:
@@ -137,12 +140,12 @@ def _agree(files: Sequence[TableFile], schemas: Sequence[pl.Schema]) -> dict[str
         )
         told = " and ".join(f"{verb} {listed([repr(name) for name in names])}" for verb, names in differences if names)
         if told:
-            raise BlockedError(f"{file.path} {told}, unlike {files[model].path}", _AGREE)
+            raise BlockedError(f"{file.shown} {told}, unlike {files[model].shown}", _AGREE)
         for name, dtype in schema.items():
             wider = _wider(common[name], dtype)
             if wider is None:
                 raise BlockedError(
-                    f"column {name!r} is {dtype} in {file.path}, but {common[name]} in {files[model].path}", _AGREE
+                    f"column {name!r} is {dtype} in {file.shown}, but {common[name]} in {files[model].shown}", _AGREE
                 )
             common[name] = wider
     return common

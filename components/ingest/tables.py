@@ -31,7 +31,8 @@ def ingest_source(
             time lies outside the calendar.
         RatchetError: A file changed or is gone since it was pinned; it is named.
     """
-    with journal(store, dataset_uri) as step:
+    called = {"source": source, "revision": revision, "columns": columns, "window": window, "schema": schema}
+    with journal(store, dataset_uri, parameters=called) as step:
         roles = parse_parameter(Columns, columns, "columns")
         span = parse_parameter(Window, window, "window")
         if not revision:
@@ -42,9 +43,13 @@ def ingest_source(
         tables: dict[str, Table] = {}
         left_out = 0
         for name, uri in uris.items():
-            step.progress(f"verifying the files of {name!r}")
+            listed = manifest.tables[name]
+            step.progress(f"fetching {counted(listed.height, 'file')} of {name!r}")
             opened = open_source(uri)
-            files = [TableFile(opened.open(entry), entry.path) for entry in manifest.tables[name]]
+            paths = opened.fetch(listed, step.progress)
+            files = [
+                TableFile(path, within, opened.name(within)) for path, within in zip(paths, listed["path"], strict=True)
+            ]
             marks = [_mark(file) for file in files]
             step.progress(f"reading {counted(len(files), 'file')} of {name!r}")
             declared = _declared(schema, name, list(uris)) if is_text(files) or _partitioned(files) else {}
@@ -58,7 +63,7 @@ def ingest_source(
             refuse_times(scan_table(dataset_path, name), f"table {name!r}")
             for file, mark in zip(files, marks, strict=True):
                 if _mark(file) != mark:
-                    raise RatchetError(f"{file.path} changed while it was read", "start a new run, which pins it anew")
+                    raise RatchetError(f"{file.shown} changed while it was read", "start a new run, which pins it anew")
         if not tables[main].rows:
             if left_out:
                 raise InputError(
@@ -75,7 +80,7 @@ def ingest_source(
             f"revision {short(revision)}",
             revision=revision,
             tables={
-                name: {"rows": table.rows, "columns": table.columns, "files": len(manifest.tables[name])}
+                name: {"rows": table.rows, "columns": table.columns, "files": manifest.tables[name].height}
                 for name, table in tables.items()
             },
             left_out=left_out,

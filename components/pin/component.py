@@ -38,7 +38,7 @@ def pin(
         source: Where the data is: a URI or path, or a JSON object of URIs by table, the main table first.
         model_name: Registered name of the model.
         store: Folder or bucket of ledger and journal.
-        pins: What was pinned and the manifest of the source (JSON).
+        pins: What was pinned, and the key of the source's manifest in the store (JSON).
         columns: Roles of columns as JSON; see `Columns`.
         window: Training and evaluation window as JSON; see `Window`.
         as_of: Leave out rows after this ISO month, date or time; the newest row when empty.

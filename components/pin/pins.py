@@ -10,9 +10,9 @@ from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.ledger import Ledger
-from kfp_ratchet.components.shared.manifest import counted, list_source, short
+from kfp_ratchet.components.shared.manifest import Manifest, counted, list_source, short
 from kfp_ratchet.components.shared.parameters import parse_parameter
-from kfp_ratchet.components.shared.sources import parse_source
+from kfp_ratchet.components.shared.sources import open_source, parse_source
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.shared.window import Window, exclusive_end
 
@@ -36,14 +36,15 @@ class Pins(NamedTuple):
 def pin_run(
     source: str, model_name: str, store: str, columns: str, window: str, as_of: str, pins_path: str, pins_uri: str
 ) -> Pins:
-    """Pin source, window and champion, and keep the manifest in the store and in the artifact `pins`.
+    """Pin source, window and champion, and keep the manifest in the store.
 
     Raises:
         InputError: A parameter is missing or cannot be read.
         RatchetError: The source cannot be listed.
     """
     _needed(store=store)
-    with journal(store, pins_uri) as step:
+    called = {"source": source, "model_name": model_name, "columns": columns, "window": window, "as_of": as_of}
+    with journal(store, pins_uri, parameters=called) as step:
         _needed(source=source, model_name=model_name)
         roles = parse_parameter(Columns, columns, "columns")
         asked = parse_parameter(Window, window, "window")
@@ -55,7 +56,7 @@ def pin_run(
         manifest.keep(kept)
         if not asked.end and roles.time:
             main, uri = next(iter(parse_source(source).items()))
-            newest = watermark(uri, manifest.tables[main], roles.time)
+            newest = watermark(open_source(uri), manifest.tables[main], roles.time)
             # A row of the future fixes no end: validate names it, and blocks or quarantines.
             if newest is not None and newest <= datetime.now(UTC).replace(tzinfo=None) + _AHEAD:
                 asked = asked.model_copy(update={"end": newest.isoformat()})
@@ -72,14 +73,14 @@ def pin_run(
             baseline_rows=ledger.accepted_rows(other_than=manifest.revision),
         )
         facts = {**pins._asdict(), "window": asked.model_dump(), "source": source}
-        Path(pins_path).write_text(dumps({**facts, "manifest": manifest.model_dump()}))
+        Path(pins_path).write_text(dumps({**facts, "manifest": Manifest.key(manifest.revision)}))
         judged = f"champion version {champion.version}" if champion else "no champion yet"
         until = f", until {asked.end}" if asked.end else ""
         step.found(
             f"revision {short(manifest.revision)} of {counted(manifest.files, 'file')}{until}, {judged}",
             **facts,
-            files={name: len(entries) for name, entries in manifest.tables.items()},
-            bytes=sum(entry.size for entries in manifest.tables.values() for entry in entries),
+            files={name: table.height for name, table in manifest.tables.items()},
+            bytes=manifest.size,
         )
     return pins
 

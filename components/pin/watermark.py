@@ -1,43 +1,53 @@
 """The newest time in a table, from Parquet footers alone."""
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
-from kfp_ratchet.components.shared.sources import FileEntry, open_source
+import polars as pl
+
+from kfp_ratchet.components.shared.sources import Source
+
+_FOOTER_BYTES = 65_536
+_MOST_FILES = 2_000
+"""Of so many the footers are read in a second or two."""
+_LENGTH_BYTES = 8
 
 
-def watermark(uri: str, files: Iterable[FileEntry], column: str) -> datetime | None:
+def watermark(source: Source, files: pl.DataFrame, column: str) -> datetime | None:
     """The largest value of a time column, naive UTC; None when the footers do not tell.
 
-    They do when all files are Parquet, hold the column as a date or timestamp, and every row group has statistics.
+    They do when there are at most 2,000 files, all are Parquet and hold the column as a date or timestamp, and every row group has
+    statistics.
 
     Args:
-        uri: Where the table lies.
-        files: Its files.
+        source: Where the table lies.
+        files: Its listing.
         column: The time column.
+
+    Raises:
+        RatchetError: A file cannot be read.
     """
-    source = open_source(uri)
+    if files.height > _MOST_FILES or not files["path"].str.contains(r"\.(parquet|pq)$").all():
+        return None
     newest: list[datetime] = []
-    for file in files:
-        path = source.locate(file)
-        if path is None or not path.name.endswith((".parquet", ".pq")):
-            return None
-        found = _newest(path, column)
+    for index, tail in enumerate(source.tails(files, _FOOTER_BYTES)):
+        length = int.from_bytes(tail[-_LENGTH_BYTES:-4], "little") + _LENGTH_BYTES
+        if len(tail) < length:
+            (tail,) = source.tails(files[index], length)
+        found = _newest(tail, column)
         if found is None:
             return None
         newest += found
     return max(newest, default=None)
 
 
-def _newest(path: Path, column: str) -> list[datetime] | None:
-    """Newest times of the row groups that have any; None when the footer does not tell."""
-    from pyarrow import ArrowException
+def _newest(tail: bytes, column: str) -> list[datetime] | None:
+    """Newest times of the row groups that have any, from the end of a Parquet file; None when it does not tell."""
+    from pyarrow import ArrowException, BufferReader
     from pyarrow.parquet import read_metadata
 
     try:
-        footer = read_metadata(path)
+        footer = read_metadata(BufferReader(tail))
     except (ArrowException, OSError):
         return None  # ingest reads the whole file and says better what is wrong with it
     names = [footer.schema.column(index).path for index in range(footer.num_columns)]

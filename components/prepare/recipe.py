@@ -64,7 +64,8 @@ def prepare_rows(
         RatchetError: The recipe failed, or its result is empty, lacks ids or repeats them.
         BlockedError: Rows of the result lack a label, its labels are not those of the problem, or a feature tells the target.
     """
-    with journal(store, rows_uri, inputs={"dataset": dataset_uri}) as step:
+    called = {"recipe": recipe, "checks": checks, "columns": columns}
+    with journal(store, rows_uri, {"dataset": dataset_uri}, called) as step:
         way = parse_parameter(Recipe, recipe, "recipe")
         policy = parse_parameter(Checks, checks, "checks")
         roles = parse_parameter(Columns, columns, "columns")

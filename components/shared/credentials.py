@@ -1,8 +1,14 @@
 """URIs that hold a secret: parameters are readable in the UI for ever, so none may go there."""
 
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from kfp_ratchet.components.shared.canonical import loads
 from kfp_ratchet.components.shared.errors import InputError
+
+HIDDEN = "(left out: it held a credential)"
+"""What is kept of a parameter that holds a secret."""
 
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "signature", "credential", "accesskey", "apikey")
 _SECRET_KEYS = {"key", "sig", "pwd", "auth"}
@@ -41,3 +47,22 @@ def refuse_credentials(uri: str, setting: str) -> None:
             f"{setting} holds {found} in its URI",
             "parameters can be read by everyone; leave it out and pass it by the environment or a Kubernetes secret",
         )
+
+
+def without_credentials(value: Any) -> Any:
+    """A parameter's value as it may be kept: the value itself, or `HIDDEN` when it is, or is JSON of, a URI that holds a secret."""
+    return HIDDEN if any(map(credential_in, _uris(value))) else value
+
+
+def _uris(value: Any) -> Iterator[str]:
+    """The texts in a value that may be URIs: those without a space, also within JSON."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            value = loads(value)
+        except ValueError:
+            yield from value.split('"')
+    if isinstance(value, str) and len(value.split()) == 1:
+        yield value.strip()
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _uris(item)

@@ -18,6 +18,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kfp_ratchet.components.shared.canonical import loads
+from kfp_ratchet.components.shared.credentials import without_credentials
+from kfp_ratchet.components.shared.environment import Environment
 from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
 from kfp_ratchet.components.shared.store import Store
 
@@ -67,6 +69,10 @@ class Record(BaseModel):
     line: str = Field(default="", description="One line of what the step found or is doing.")
     details: dict[str, Any] = Field(default_factory=dict, description="What the report draws; plain JSON, no NaN.")
     inputs: dict[str, Origin] = Field(default_factory=dict, description="Which run and step made each input artifact.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="The step's other inputs, as it was called; never a credential."
+    )
+    environment: Environment = Field(default=Environment(), description="What it ran on; told when it has succeeded.")
     error: Failure | None = None
     pid: int = Field(default=0, description="Process of the step, for whoever watches it on the same machine.")
     started: str = ""
@@ -109,13 +115,16 @@ class Step:
 
 
 @contextlib.contextmanager
-def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> Iterator[Step]:
+def journal(
+    store: str, uri: str, inputs: Mapping[str, str] | None = None, parameters: Mapping[str, Any] | None = None
+) -> Iterator[Step]:
     """Keep a step's record: running at once, then succeeded or failed with its reason.
 
     Args:
         store: The store's URI; "" keeps no journal (a component used alone in someone's own pipeline).
         uri: URI of any output artifact of this step; run and step are read from it.
         inputs: URIs of the input artifacts by name.
+        parameters: The step's other inputs by name, so that it can be called again; credentials are left out.
 
     Raises:
         RatchetError: The body called `sys.exit`: with status 0, the step would count as a success.
@@ -126,6 +135,7 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
         run=origin.run,
         step=origin.step,
         inputs={name: Origin.of(value) for name, value in (inputs or {}).items()},
+        parameters={name: without_credentials(value) for name, value in (parameters or {}).items()},
         pid=os.getpid(),
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
@@ -149,7 +159,7 @@ def journal(store: str, uri: str, inputs: Mapping[str, str] | None = None) -> It
         with contextlib.suppress(RatchetError):
             step.write()
         raise
-    record.state = "succeeded"
+    record.state, record.environment = "succeeded", Environment.now()
     step.write()
 
 

@@ -6,7 +6,6 @@ the ledger stands after it (`Standing`), so that whoever wants to know the champ
 """
 
 import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from kfp_ratchet.components.shared.entry import (
     Kind,
     Standing,
 )
+from kfp_ratchet.components.shared.environment import image
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.looks import looks
 from kfp_ratchet.components.shared.source import source_digest
@@ -228,9 +228,7 @@ class Ledger:
             ApprovalError: The version does not wait for approval.
             RatchetError: The ledger is corrupt.
         """
-        draft = draft.model_copy(
-            update={"code": draft.code or source_digest(), "image": draft.image or os.environ.get("RATCHET_IMAGE", "")}
-        )
+        draft = draft.model_copy(update={"code": draft.code or source_digest(), "image": draft.image or image()})
         if draft.kind == "deploy-started":
             self.entries()  # Whatever makes a champion begins with this one: once a deploy, all of the chain is looked at.
         for _ in range(_ATTEMPTS):

@@ -1,39 +1,56 @@
 """The manifest: which files, byte for byte, a revision of the source is made of."""
 
+import hashlib
+import io
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import polars as pl
 
-from kfp_ratchet.components.shared.canonical import digest, dumps
+from kfp_ratchet.components.shared.canonical import digest
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.sources import FileEntry, Memory, open_source, parse_source
+from kfp_ratchet.components.shared.sources import Memory, open_source, parse_source
+from kfp_ratchet.components.shared.sources.source import SCHEMA
 from kfp_ratchet.components.shared.store import Store
 
+_BLOCK_ROWS = 100_000
 
-class Manifest(BaseModel):
-    """Files by table, in the tables' order. Where the files lie is no part of it: moved data is the same data."""
 
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True)
+class Manifest:
+    """Listings by table, in the tables' order. Where the files lie is no part of it: moved data is the same data."""
 
-    tables: dict[str, tuple[FileEntry, ...]]
+    tables: dict[str, pl.DataFrame]
+    """Columns path, size, version, in the order of the paths; see `FileEntry`."""
 
-    @property
+    @cached_property
     def revision(self) -> str:
         """Digest of all that is listed."""
-        listed = [
-            [name, [[file.path, file.size, file.version] for file in files]] for name, files in self.tables.items()
-        ]
-        return digest(dumps(listed))
+        found = hashlib.sha256()
+        for block in self._lines():
+            found.update(block.encode())
+        return f"sha256:{found.hexdigest()}"
 
     @property
     def files(self) -> int:
         """Number of files of all tables."""
-        return sum(map(len, self.tables.values()))
+        return sum(table.height for table in self.tables.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tables."""
+        return sum(int(table["size"].sum()) for table in self.tables.values())
 
     def keep(self, store: Store) -> None:
         """Keep it in the store under its revision; nothing happens when it is there."""
-        store.create(_key(self.revision), self.model_dump_json(indent=1).encode())
+        content = io.BytesIO()
+        pl.concat(
+            table.select(pl.lit(name).alias("table"), *SCHEMA) for name, table in self.tables.items()
+        ).write_parquet(content)
+        store.create(self.key(self.revision), content.getvalue())
 
     @classmethod
     def load(cls, store: Store, revision: str) -> Self | None:
@@ -42,18 +59,42 @@ class Manifest(BaseModel):
         Raises:
             RatchetError: What was kept does not belong to `revision`.
         """
-        content = store.get(_key(revision))
+        content = store.get(cls.key(revision))
         if content is None:
             return None
         try:
-            manifest: Self | None = cls.model_validate_json(content)
-        except ValidationError:
-            manifest = None
-        if manifest is None or manifest.revision != revision:
-            raise RatchetError(
-                f"{_key(revision)} in {store.uri} is not the manifest of its revision", "delete it and pin again"
-            )
-        return manifest
+            rows = pl.read_parquet(content)
+            tables = rows.partition_by("table", as_dict=True, include_key=False, maintain_order=True)
+            manifest = cls({str(name): table for (name,), table in tables.items()})
+            if manifest.revision == revision:
+                return manifest
+        except (pl.exceptions.PolarsError, OSError):
+            pass
+        raise RatchetError(
+            f"{cls.key(revision)} in {store.uri} is not the manifest of its revision", "delete it and pin again"
+        )
+
+    @staticmethod
+    def key(revision: str) -> str:
+        """Where the store keeps the manifest of a revision.
+
+        Raises:
+            RatchetError: It is no revision: people who use `ingest` alone type them, and only a digest may become a key.
+        """
+        name = revision.removeprefix("sha256:")
+        if not name.isalnum():
+            raise RatchetError(f"{revision!r} is not a revision", "pass the output `revision` of pin")
+        return f"manifests/{name}.parquet"
+
+    def _lines(self) -> Iterator[str]:
+        """One text for each list of files. Every field is led by its length or is a number: no name can look like two."""
+        for name, table in self.tables.items():
+            yield f"{len(name)}:{name},{table.height}\n"
+            fields = ((pl.col(field).str.len_bytes(), pl.lit(":"), pl.col(field)) for field in ("path", "version"))
+            path, version = fields
+            line = pl.concat_str(*path, pl.lit(","), *version, pl.lit(","), pl.col("size"), pl.lit("\n"))
+            for block in table.iter_slices(_BLOCK_ROWS):
+                yield "".join(block.select(line).to_series().to_list())
 
 
 def short(revision: str) -> str:
@@ -74,16 +115,16 @@ def list_source(source: str, store: Store | None = None) -> Manifest:
         store: Remembers the digests of files, so that files that did not change are not read again.
 
     Raises:
-        InputError: `source` cannot be one.
+        InputError: `source` cannot be one, or a table has no files.
         RatchetError: A table's files cannot be listed.
     """
     key = f"manifests/seen/{digest(source).removeprefix('sha256:')}.json"
     before = _recall(store.get(key)) if store else {}
     memory = Memory(before)
-    tables = {name: open_source(uri).manifest(memory) for name, uri in parse_source(source).items()}
+    tables = {name: open_source(uri).listing(memory) for name, uri in parse_source(source).items()}
     if store and memory.now != before:
         store.put(key, json.dumps(memory.now).encode())
-    return Manifest(tables=tables)
+    return Manifest(tables)
 
 
 def _recall(content: bytes | None) -> dict[str, str]:
@@ -91,11 +132,3 @@ def _recall(content: bytes | None) -> dict[str, str]:
         return dict(json.loads(content)) if content else {}
     except ValueError:
         return {}
-
-
-def _key(revision: str) -> str:
-    # A revision is typed by people who use `ingest` alone: only a digest may become a key.
-    name = revision.removeprefix("sha256:")
-    if not name.isalnum():
-        raise RatchetError(f"{revision!r} is not a revision", "pass the output `revision` of pin")
-    return f"manifests/{name}.json"

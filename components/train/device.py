@@ -1,9 +1,6 @@
-"""Which device a fit runs on, and how many processors it may really use."""
+"""Which device a fit runs on."""
 
-import math
-import os
-from pathlib import Path
-
+from kfp_ratchet.components.shared.environment import available_cpus
 from kfp_ratchet.components.shared.errors import InputError
 
 
@@ -29,13 +26,3 @@ def resolve_device(name: str) -> str:
     if index and int(index) >= torch.cuda.device_count():
         raise InputError(f"device {name!r} was asked for, but there are {torch.cuda.device_count()}", "count from 0")
     return name
-
-
-def available_cpus() -> int:
-    """Processors this process may use: torch itself counts the node's, not the container's share of them."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return allowed

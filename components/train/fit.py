@@ -60,7 +60,15 @@ def train_workload(
         InputError: A parameter is wrong, or the device is not there.
         RatchetError: The rows cannot be fitted, the fit diverges, or the workload fails.
     """
-    with journal(store, model_uri, inputs={"dataset": dataset_uri}) as step:
+    called = {
+        "workload": workload,
+        "columns": columns,
+        "window": window,
+        "parameters": parameters,
+        "seed": seed,
+        "device": device,
+    }
+    with journal(store, model_uri, {"dataset": dataset_uri}, called) as step:
         kind = workload_class(workload)
         hyperparameters = parse_hyperparameters(parameters)
         data = read_fit_rows(dataset, columns, window)

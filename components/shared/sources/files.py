@@ -1,89 +1,22 @@
-"""Where data comes from: listing a source, and opening exactly the files that were listed.
-
-A source is told by its URI's scheme. Files and folders are supported; another kind of storage is another class that keeps `Source`.
-"""
+"""Files and folders of this machine, or of a volume that is mounted into the step."""
 
 import errno
-import json
 import os
-import re
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+import polars as pl
 
 from kfp_ratchet.components.shared.canonical import digest_file
-from kfp_ratchet.components.shared.credentials import refuse_credentials
-from kfp_ratchet.components.shared.dataset import MAIN
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.names import shortened
+from kfp_ratchet.components.shared.sources.source import FileEntry, Memory, entries, hidden, listing
 
-_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _SETTLED_NS = 2_000_000_000
-
-
-class FileEntry(BaseModel):
-    """One file of a table, as it was listed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: str = Field(description="Relative to the source, POSIX; the file's name when the source is one file.")
-    size: int = Field(description="Bytes.")
-    version: str = Field(description="Changes whenever the content does; for files the SHA-256 of their bytes.")
-
-
-class Memory:
-    """Versions of files found earlier, by a mark that shows cheaply that a file is still the same.
-
-    Args:
-        before: What an earlier listing left in `now`.
-    """
-
-    def __init__(self, before: Mapping[str, str]) -> None:
-        self.now: dict[str, str] = {}
-        self._before = before
-
-    def recall(self, mark: str) -> str | None:
-        """The version behind a mark, None when it is not known."""
-        version = self._before.get(mark)
-        if version is not None:
-            self.now[mark] = version
-        return version
-
-    def keep(self, mark: str, version: str) -> None:
-        """Remember a version."""
-        self.now[mark] = version
-
-
-class Source(Protocol):
-    """A place that holds the files of one table."""
-
-    uri: str
-
-    def manifest(self, memory: Memory) -> tuple[FileEntry, ...]:
-        """All files in the order of their paths.
-
-        Args:
-            memory: Saves reading files that did not change; kept up to date.
-
-        Raises:
-            RatchetError: There is nothing at `uri`, or it cannot be listed.
-        """
-
-    def open(self, entry: FileEntry) -> Path:
-        """A local file that holds exactly what was listed.
-
-        Raises:
-            RatchetError: The file is gone or has changed; it is named.
-        """
-
-    def locate(self, entry: FileEntry) -> Path | None:
-        """Where the file lies on this machine, unverified; None when it would have to be fetched."""
 
 
 class Files:
@@ -93,26 +26,44 @@ class Files:
         self.uri = uri
         self._root = Path(unquote(urlsplit(uri).path)) if uri.startswith("file://") else Path(uri)
 
-    def manifest(self, memory: Memory) -> tuple[FileEntry, ...]:
+    def listing(self, memory: Memory) -> pl.DataFrame:
         """See `Source`. A file is read only if it is new, or its size, times or inode are."""
-        return tuple(self._entry(path, memory) for path in self._paths())
+        return listing(self._entry(path, memory) for path in self._paths())
 
-    def locate(self, entry: FileEntry) -> Path:
-        """See `Source`."""
-        return self._root if self._root.is_file() else self._root / entry.path
+    def fetch(self, files: pl.DataFrame, say: Callable[[str], None]) -> list[Path]:
+        """See `Source`. The files themselves, after their bytes were read and compared."""
+        with ThreadPoolExecutor() as pool:  # hashing leaves Python to the other threads
+            return list(pool.map(self._verified, entries(files)))
 
-    def open(self, entry: FileEntry) -> Path:
+    def tails(self, files: pl.DataFrame, size: int) -> Iterator[bytes]:
         """See `Source`."""
-        path = self.locate(entry)
+        return (self._tail(entry, size) for entry in entries(files))
+
+    def name(self, path: str) -> str:
+        """See `Source`."""
+        return str(self._locate(path))
+
+    def _locate(self, path: str) -> Path:
+        return self._root if self._root.is_file() else self._root / path
+
+    def _verified(self, entry: FileEntry) -> Path:
+        path = self._locate(entry.path)
         try:
             same = path.stat().st_size == entry.size and digest_file(path) == entry.version
         except OSError as error:
-            raise RatchetError(
-                f"{path} cannot be read although it was listed: {error.strerror or error}", "restore it, or pin again"
-            ) from error
+            raise _gone(path, error) from error
         if not same:
             raise RatchetError(f"{path} has changed since it was pinned", "start a new run, which pins it anew")
         return path
+
+    def _tail(self, entry: FileEntry, size: int) -> bytes:
+        path = self._locate(entry.path)
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, entry.size - size))
+                return file.read()
+        except OSError as error:
+            raise _gone(path, error) from error
 
     def _paths(self) -> list[Path]:
         try:
@@ -129,9 +80,9 @@ class Files:
             here = os.path.realpath(folder)
             if here in above.get(folder, ()):
                 raise InputError(f"{folder} is a link to a folder above it", "remove it: its files would never end")
-            inner[:] = [name for name in inner if not _hidden(name)]
+            inner[:] = [name for name in inner if not hidden(name)]
             above |= dict.fromkeys((str(Path(folder, name)) for name in inner), (*above.pop(folder, ()), here))
-            found += [_a_file(Path(folder, name)) for name in names if not _hidden(name)]
+            found += [_a_file(Path(folder, name)) for name in names if not hidden(name)]
         if not found:
             raise InputError(f"the folder {self.uri!r} holds no files", "check `source`, or wait for the data")
         return sorted(found, key=lambda path: path.relative_to(self._root).as_posix())
@@ -154,49 +105,10 @@ class Files:
         return FileEntry(path=name, size=size, version=version)
 
 
-_KINDS = {"": Files, "file": Files}
-
-
-def open_source(uri: str) -> Source:
-    """The source behind a URI or path.
-
-    Raises:
-        InputError: The scheme is not supported, or the URI holds a secret.
-    """
-    refuse_credentials(uri, "source")
-    match = _SCHEME.match(uri)
-    scheme = match[1].lower() if match else ""
-    if scheme not in _KINDS:
-        raise InputError(f"source {uri!r}: {scheme}:// is not supported", "give a path or file://…")
-    return _KINDS[scheme](uri)
-
-
-def parse_source(text: str) -> dict[str, str]:
-    """URIs by table, in the order given; the first is the main table, named `rows` when the source is a single URI.
-
-    Raises:
-        InputError: Empty, not valid JSON, or a table's name or URI cannot be one.
-    """
-    if not text.strip():
-        raise InputError("source is empty", "say where the data is: a path, or a JSON object of paths by table")
-    if not text.lstrip().startswith("{"):
-        return {MAIN: text.strip()}
-    try:
-        pairs: list[tuple[str, object]] = json.loads(text, object_pairs_hook=list)
-    except ValueError as error:
-        raise InputError(f"source is not JSON: {error}", 'write e.g. {"flights": "data/flights"}') from None
-    tables: dict[str, str] = {}
-    for name, uri in pairs:
-        if not _TABLE.fullmatch(name):
-            raise InputError(f"source: {name!r} cannot be a table's name", "use letters, digits and underscores")
-        if name in tables:
-            raise InputError(f"source names the table {name!r} twice", "give each table one URI")
-        if not isinstance(uri, str) or not uri:
-            raise InputError(f"source: the URI of table {name!r} is not a text", "give a path")
-        tables[name] = uri
-    if not tables:
-        raise InputError("source names no table", 'write e.g. {"flights": "data/flights"}')
-    return tables
+def _gone(path: Path, error: OSError) -> RatchetError:
+    return RatchetError(
+        f"{path} cannot be read although it was listed: {error.strerror or error}", "restore it, or pin again"
+    )
 
 
 def _mark(path: Path) -> tuple[str, int, int]:
@@ -237,10 +149,6 @@ def _is_link(path: Path) -> bool:
         return path.is_symlink()
     except (OSError, ValueError):  # no name of a file
         return False
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _raise(error: OSError) -> None:
