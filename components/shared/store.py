@@ -10,8 +10,9 @@ from pathlib import Path
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore
 
+from kfp_ratchet.components.shared.buckets import open_bucket, reason
 from kfp_ratchet.components.shared.durable import sync
 from kfp_ratchet.components.shared.errors import InputError, RatchetError, disk_trouble
 from kfp_ratchet.components.shared.store_probe import creates_once
@@ -37,9 +38,9 @@ class Store:
         uri: A folder (relative ones count from the working directory) or an object-store URL such as `s3://bucket/prefix`.
 
     A folder is made by the first write: whoever only reads leaves nothing behind. Credentials and options of a bucket come from the
-    environment, as obstore reads it: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL (another
-    S3 than Amazon's; path style is the default), AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true, AWS_ALLOW_HTTP=true for `http://` endpoints,
-    GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and the like.
+    environment, as obstore reads it, or from the AWS configuration files (see `open_bucket`): AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL (another S3 than Amazon's; path style is the
+    default), AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and the like.
 
     Raises:
         InputError: `uri` is empty or cannot be opened; for a folder that is not there yet, when it is first written to.
@@ -59,7 +60,7 @@ class Store:
         with self._opened():
             if self._folder:
                 return LocalStore(self._folder, mkdir=True)
-            return from_url(self.uri, retry_config={"max_retries": 10, "retry_timeout": _RETRY_FOR})
+            return open_bucket(self.uri, retry_config={"max_retries": 10, "retry_timeout": _RETRY_FOR})
 
     def _is_absent(self) -> bool:
         """Whether nothing was ever written here."""
@@ -191,7 +192,7 @@ class Store:
             yield
         except Exception as error:
             raise InputError(
-                f"the store {self.uri!r} cannot be opened: {_reason(error)}", "check its path and your rights"
+                f"the store {self.uri!r} cannot be opened: {reason(error)}", "check its path and your rights"
             ) from error
 
     @contextlib.contextmanager
@@ -203,12 +204,7 @@ class Store:
             raise
         except (BaseError, OSError) as error:
             raise RatchetError(
-                f"{key} in the store {self.uri} cannot be reached: {_reason(error)}",
+                f"{key} in the store {self.uri} cannot be reached: {reason(error)}",
                 disk_trouble(error)
                 or "check that it exists, its credentials and your rights; then run this step again",
             ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, in one line and without the dump of itself that obstore appends."""
-    return " ".join(str(error).partition("Debug source:")[0].split())[:500]

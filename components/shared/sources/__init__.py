@@ -20,6 +20,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _KINDS = {
     "": "files:Files",
     "file": "files:Files",
+    "s3": "objects:Objects",
+    "s3a": "objects:Objects",
 }
 """Module and class by scheme. Imported when needed: each brings libraries of its own."""
 

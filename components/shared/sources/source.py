@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 
+FETCHED = "RATCHET_DATA"
+"""Environment variable: the folder where fetched files are kept from one run to the next."""
+
 SCHEMA = {"path": pl.String, "size": pl.Int64, "version": pl.String}
 
 

@@ -132,5 +132,16 @@ def test_path_style_and_plain_http_come_from_the_environment(bucket, s3_endpoint
     listed = urllib.request.urlopen(f"{s3_endpoint}/{bucket.removeprefix('s3://')}?list-type=2").read()
     assert b"<Key>deep/a/1</Key>" in listed
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    with pytest.raises(RatchetError):
-        Store(bucket).get("a/1")
+    assert Store(bucket).get("deep/a/1") == b"x"
+
+
+def test_credentials_that_only_a_profile_holds(bucket, s3_endpoint, monkeypatch, tmp_path):
+    (tmp_path / "credentials").write_text("[team]\naws_access_key_id = AKIA1\naws_secret_access_key = secret\n")
+    (tmp_path / "config").write_text(f"[profile team]\nregion = eu-west-1\nendpoint_url = {s3_endpoint}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    Store(bucket).put("a/1", b"x")
+    assert Store(bucket).get("a/1") == b"x"
