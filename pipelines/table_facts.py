@@ -93,10 +93,13 @@ def look_at(data: Path, target: str, time: str, row_id: str) -> Facts:
     return Facts(columns, sample, evaluate, evaluated, rarest, said)
 
 
-def scan(data: Path) -> "pl.LazyFrame":
+def scan(data: Path | str) -> "pl.LazyFrame":
     """A table lazily, as `ingest` reads it; text columns of CSV and JSON lines that hold only ISO dates or times are these.
 
     Reads it once to its end, so that whoever collects it later meets no surprise.
+
+    Args:
+        data: A file or folder, or the URI of a source.
 
     Raises:
         InputError: There is no such file, it cannot be read, or it has no rows.
@@ -107,24 +110,13 @@ def scan(data: Path) -> "pl.LazyFrame":
         IPC,
         PARQUET,
         READ_ERRORS,
-        TableFile,
         broken,
         file_format,
         scan_files,
     )
     from kfp_ratchet.components.shared.split import refuse_times
 
-    if not data.exists():
-        near = difflib.get_close_matches(data.name, [path.name for path in data.parent.glob("*")], n=1)
-        raise InputError(
-            f"{data} does not exist", f"did you mean {data.parent / near[0]}?" if near else "check the path"
-        )
-    root = data if data.is_dir() else data.parent
-    paths = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
-    names = {path: path.relative_to(root).as_posix() for path in paths}
-    files = [TableFile(path, name) for path, name in names.items() if not re.search(r"(^|/)[._]", name)]
-    if not files:
-        raise InputError(f"the folder {data} holds no files", "name the folder or file of your table")
+    files = _fetched(data) if isinstance(data, str) and "://" in data else _local(Path(data))
     try:
         table = scan_files(files, {})
         # Parquet and Arrow know their types; a schema that says otherwise would refuse them.
@@ -141,6 +133,33 @@ def scan(data: Path) -> "pl.LazyFrame":
     if not rows["len"][0]:
         raise InputError(f"{data} has no rows", "give a table with at least a few hundred")
     return table
+
+
+def _local(data: Path) -> "list[TableFile]":
+    from kfp_ratchet.components.ingest.formats import TableFile
+
+    if not data.exists():
+        near = difflib.get_close_matches(data.name, [path.name for path in data.parent.glob("*")], n=1)
+        raise InputError(
+            f"{data} does not exist", f"did you mean {data.parent / near[0]}?" if near else "check the path"
+        )
+    root = data if data.is_dir() else data.parent
+    paths = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
+    names = {path: path.relative_to(root).as_posix() for path in paths}
+    files = [TableFile(path, name, str(path)) for path, name in names.items() if not re.search(r"(^|/)[._]", name)]
+    if not files:
+        raise InputError(f"the folder {data} holds no files", "name the folder or file of your table")
+    return files
+
+
+def _fetched(uri: str) -> "list[TableFile]":
+    from kfp_ratchet.components.ingest.formats import TableFile
+    from kfp_ratchet.components.shared.sources import Memory, open_source
+
+    source = open_source(uri)
+    listed = source.listing(Memory({}))
+    paths = source.fetch(listed, lambda line: None)
+    return [TableFile(path, name, source.name(name)) for path, name in zip(paths, listed["path"], strict=True)]
 
 
 def _remedy(files: "Sequence[TableFile]", error: RatchetError) -> str:

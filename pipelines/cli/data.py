@@ -17,7 +17,9 @@ def _noun() -> None:
 
 @app.command("draft-schema", cls=Command)
 def draft_schema(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A file or a folder of files of one table.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A file or a folder of files of one table; a path or a URI.")
+    ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write; the terminal when not given.")
     ] = None,
@@ -32,7 +34,7 @@ def draft_schema(
 
     if out is not None and out.exists():
         raise InputError(f"{out} is there already", "name another file with --out, or remove it")
-    text = draft(scan(data).collect(), data.stem)
+    text = draft(scan(data).collect(), Path(data).stem)
     if out is None:
         typer.echo(text, nl=False)
     else:
