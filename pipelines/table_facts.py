@@ -19,7 +19,7 @@ from kfp_ratchet.components.shared.window import Window
 if TYPE_CHECKING:
     import polars as pl
 
-    from kfp_ratchet.components.ingest.formats import TableFile
+    from kfp_ratchet.components.ingest.table_file import TableFile
 
 SAMPLE_ROWS = 200_000
 """Rows that types, classes and the schema's draft are taken from; counts and time spans are of the whole table."""
@@ -123,8 +123,6 @@ def scan(data: Path | str) -> "pl.LazyFrame":
         table = table if file_format(files[0]) in (PARQUET, IPC) else _with_moments(table)
         refuse_times(table, str(data))
         rows = table.select(pl.len(), pl.all().null_count().name.prefix("nulls of ")).collect(engine="streaming")
-    except InputError:
-        raise
     except RatchetError as error:
         raise InputError(error.message, _remedy(files, error)) from error
     except READ_ERRORS as error:
@@ -136,7 +134,7 @@ def scan(data: Path | str) -> "pl.LazyFrame":
 
 
 def _local(data: Path) -> "list[TableFile]":
-    from kfp_ratchet.components.ingest.formats import TableFile
+    from kfp_ratchet.components.ingest.table_file import TableFile
 
     if not data.exists():
         near = difflib.get_close_matches(data.name, [path.name for path in data.parent.glob("*")], n=1)
@@ -153,7 +151,7 @@ def _local(data: Path) -> "list[TableFile]":
 
 
 def _fetched(uri: str) -> "list[TableFile]":
-    from kfp_ratchet.components.ingest.formats import TableFile
+    from kfp_ratchet.components.ingest.table_file import TableFile
     from kfp_ratchet.components.shared.sources import Memory, open_source
 
     source = open_source(uri)

@@ -14,6 +14,7 @@ def ingest(
     window: str = "{}",
     schema: str = "",
     store: str = "",
+    cache_epoch: str = "",
 ) -> None:
     """Read a pinned revision of the source into a Dataset.
 
@@ -27,6 +28,7 @@ def ingest(
         window: Training and evaluation window as JSON; rows of the main table after its end or before its start are left out.
         schema: The user's schema: pandera YAML, `package.module:Model`, or a JSON object of these by table; gives CSV its types.
         store: Folder or bucket of the run journal; empty keeps none.
+        cache_epoch: From `pin`, not read: changes when what is cached must be made anew; later steps follow, as their input is new.
     """
     from kfp_ratchet.components.ingest.tables import ingest_source
 

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
-from kfp_ratchet.components.ingest.conversion import Dtype
+from kfp_ratchet.components.ingest.conversion import Dtype, UnreadableError
 from kfp_ratchet.components.ingest.partitions import partition_columns
-from kfp_ratchet.components.ingest.text import CSV, JSON_LINES, broken_line, scan_text
+from kfp_ratchet.components.ingest.table_file import TableFile
+from kfp_ratchet.components.ingest.text import CSV, JSON_LINES, broken_line, refuse_values, scan_text
 from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.names import listed, refuse_names, shortened
 
@@ -21,6 +20,10 @@ _SUFFIXES = {
     ".jsonl": JSON_LINES, ".jsonl.gz": JSON_LINES, ".jsonl.zst": JSON_LINES,
     ".ndjson": JSON_LINES, ".ndjson.gz": JSON_LINES, ".ndjson.zst": JSON_LINES,
 }  # fmt: skip
+_PACKED_INSIDE = tuple(suffix for suffix, kind in _SUFFIXES.items() if kind in (PARQUET, IPC))
+_PACKERS = (".gz", ".zst")
+_MAGIC = {PARQUET: b"PAR1", IPC: b"ARROW1", "a zip archive": b"PK\3\4"}
+"""How files begin whose names are sometimes wrong."""
 _WIDENING = (
     (pl.Int8, pl.Int16, pl.Int32, pl.Int64),
     (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
@@ -28,19 +31,8 @@ _WIDENING = (
     (pl.Categorical, pl.String),
 )
 _AGREE = "deliver it again: the files of a table must have the same columns, of the same types"
-READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What polars raises for a file that it cannot read: on a damaged one it may panic."""
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """A verified file of a table."""
-
-    path: Path
-    name: str
-    """Its path inside the source."""
-    shown: str
-    """What messages call it."""
+READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnreadableError)
+"""What is raised where a file cannot be read, and `broken` puts into words; on a damaged file polars may panic."""
 
 
 def file_format(file: TableFile) -> str:
@@ -52,6 +44,10 @@ def file_format(file: TableFile) -> str:
     for suffix, kind in _SUFFIXES.items():
         if file.name.lower().endswith(suffix):
             return kind
+    if any(file.name.lower().endswith(f"{inner}{outer}") for inner in _PACKED_INSIDE for outer in _PACKERS):
+        raise InputError(
+            f"{file.shown} is compressed as a whole, and its format compresses its parts", "deliver it uncompressed"
+        )
     raise InputError(
         f"{file.shown} is not a supported file", f"remove it, or convert it to one of {', '.join(_SUFFIXES)}"
     )
@@ -62,16 +58,17 @@ def is_text(files: Sequence[TableFile]) -> bool:
     return any(file_format(file) in (CSV, JSON_LINES) for file in files)
 
 
-def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.LazyFrame:
-    """The union of a table's files, with `key=value` folders as columns.
+def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype], direct: bool = False) -> pl.LazyFrame:
+    """The union of a table's files, with `key=value` folders as columns. Collecting it may raise one of READ_ERRORS.
 
     Args:
         files: In reading order; not empty.
         declared: Types by column from the user's schema, for text formats and for the columns of folders.
+        direct: See `scan_text`.
 
     Raises:
         InputError: A file cannot be read, or no step could use a column's name; the file is named.
-        BlockedError: A file has other columns than the others, or a value that its column's type cannot hold; both are named.
+        BlockedError: A file has other columns than the others; both are named.
     """
     kind = file_format(files[0])
     for file in files:
@@ -79,15 +76,10 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
             raise InputError(
                 f"{file.shown} is {file_format(file)}, but {files[0].shown} is {kind}", "keep one format a table"
             )
-        if file.path.stat().st_size == 0:
-            raise InputError(f"{file.shown} is empty", "remove it, or write it again")
     try:
-        if kind in (CSV, JSON_LINES):
-            frames = scan_text([file.path for file in files], kind, declared)
-        else:
-            scan = pl.scan_parquet if kind == PARQUET else pl.scan_ipc
-            # Folders become columns below: polars would also take those above the source.
-            frames = [scan(file.path, hive_partitioning=False, glob=False) for file in files]
+        for file in files:
+            _check_beginning(file, kind)
+        frames, conversions = _frames(files, kind, declared, direct)
         present = [frame.collect_schema().names() for frame in frames]
         for file, names in zip(files, present, strict=True):
             refuse_names(names, file.shown)
@@ -101,21 +93,50 @@ def scan_files(files: Sequence[TableFile], declared: Mapping[str, Dtype]) -> pl.
         raise broken(files, declared, error) from error
     if not common:
         raise InputError(f"{files[0].shown} has no columns", "write it again, or remove it")
-    return pl.concat([frame.select(pl.col(name).cast(dtype) for name, dtype in common.items()) for frame in frames])
+    table = pl.concat([frame.select(pl.col(name).cast(dtype) for name, dtype in common.items()) for frame in frames])
+    return table.with_columns(conversions)
+
+
+def _check_beginning(file: TableFile, kind: str) -> None:
+    with file.path.open("rb") as opened:
+        beginning = opened.read(8)
+    if not beginning:
+        raise InputError(f"{file.shown} is empty", "remove it, or write it again")
+    content = next((known for known, magic in _MAGIC.items() if beginning.startswith(magic)), "something else")
+    if content != (kind if kind in _MAGIC else "something else"):
+        raise InputError(
+            f"{file.shown} cannot be read: it is {kind} by its name, and {content} by its content",
+            "name it after what it holds, or write it again",
+        )
+
+
+def _frames(
+    files: Sequence[TableFile], kind: str, declared: Mapping[str, Dtype], direct: bool = False
+) -> tuple[list[pl.LazyFrame], list[pl.Expr]]:
+    if kind in (CSV, JSON_LINES):
+        return scan_text(files, kind, declared, direct)
+    scan = pl.scan_parquet if kind == PARQUET else pl.scan_ipc
+    # Folders become columns later: polars would also take those above the source.
+    return [scan(file.path, hive_partitioning=False, glob=False) for file in files], []
 
 
 def broken(files: Sequence[TableFile], declared: Mapping[str, Dtype], error: Exception) -> RatchetError:
     """What went wrong while files were read; the first one that cannot be read alone is named."""
-    for file in files if len(files) > 1 else ():
+    culprit, kind = files[0], file_format(files[0])
+    for file in files:
         try:
-            scan_files([file], declared).select(pl.all().null_count()).collect(engine="streaming")
+            if kind in (CSV, JSON_LINES):
+                refuse_values(file, kind, declared)
+            else:
+                _frames([file], kind, {})[0][0].select(pl.all().null_count()).collect(engine="streaming")
         except RatchetError as own:
             return own
         except READ_ERRORS as own:
-            return broken([file], declared, own)
+            culprit, error = file, own
+            break
     reason = " ".join(str(error).split("\n\n")[0].split())
-    line = broken_line(files[0].path) if file_format(files[0]) == CSV else ""
-    return InputError(f"{files[0].shown} cannot be read{line}: {shortened(reason, 500)}", _remedy(reason))
+    line = broken_line(culprit.path) if kind == CSV else ""
+    return InputError(f"{culprit.shown} cannot be read{line}: {shortened(reason, 500)}", _remedy(reason))
 
 
 def _remedy(reason: str) -> str:

@@ -1,12 +1,14 @@
 """Read a pinned revision of the source into a Dataset, verified file by file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
 
 from kfp_ratchet.components.ingest.conversion import Dtype
-from kfp_ratchet.components.ingest.formats import READ_ERRORS, TableFile, broken, is_text, scan_files
+from kfp_ratchet.components.ingest.formats import READ_ERRORS, broken, file_format, is_text, scan_files
+from kfp_ratchet.components.ingest.table_file import TableFile
+from kfp_ratchet.components.ingest.text import CSV
 from kfp_ratchet.components.shared.canonical import dumps
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.dataset import Dataset, Table, scan_table, write_table
@@ -54,12 +56,12 @@ def ingest_source(
             step.progress(f"reading {counted(len(files), 'file')} of {name!r}")
             declared = _declared(schema, name, list(uris)) if is_text(files) or _partitioned(files) else {}
             try:
-                rows = scan_files(files, declared)
-                if name == main:
-                    rows, left_out = _within(rows, roles.time, span)
-                tables[name] = write_table(rows, dataset_path, name)
+                tables[name], dropped = write_files(
+                    files, declared, dataset_path, name, roles.time, span if name == main else Window()
+                )
             except READ_ERRORS as error:
                 raise broken(files, declared, error) from error
+            left_out += dropped
             refuse_times(scan_table(dataset_path, name), f"table {name!r}")
             for file, mark in zip(files, marks, strict=True):
                 if _mark(file) != mark:
@@ -114,6 +116,34 @@ def _declared(schema: str, table: str, tables: list[str]) -> Mapping[str, Dtype]
     return declared_types(parse_schemas(schema, tables).get(table))
 
 
+def write_files(
+    files: Sequence[TableFile], declared: Mapping[str, Dtype], folder: str, name: str, time: str, window: Window
+) -> tuple[Table, int]:
+    """Write the rows of a table's files that are in the window; also returns how many are not.
+
+    Raises:
+        RatchetError: As `scan_files`, and when the disk is full. READ_ERRORS, which `broken` puts into words.
+    """
+    if not is_text(files):
+        rows, left_out = _within(scan_files(files, declared), time, window)
+        return write_table(rows, folder, name), left_out
+    # Text is read once: what is outside the window is looked for in what was written.
+    table = _write_text(files, declared, folder, name)
+    rows, left_out = _within(scan_table(folder, name), time, window)
+    return (write_table(rows, folder, name) if left_out else table), left_out
+
+
+def _write_text(files: Sequence[TableFile], declared: Mapping[str, Dtype], folder: str, name: str) -> Table:
+    rows = scan_files(files, declared, direct=True)
+    try:
+        return write_table(rows, folder, name)
+    except pl.exceptions.ComputeError:
+        if file_format(files[0]) != CSV:
+            raise
+        # A number that is written as polars' reader takes none. What was inferred is known by now.
+        return write_table(scan_files(files, {**rows.collect_schema(), **declared}), folder, name)
+
+
 def _within(rows: pl.LazyFrame, time: str, window: Window) -> tuple[pl.LazyFrame, int]:
     """Rows inside the window, and how many are not. Rows without a time stay: they are validation's to judge.
 
@@ -123,12 +153,12 @@ def _within(rows: pl.LazyFrame, time: str, window: Window) -> tuple[pl.LazyFrame
     if not window.end or time not in rows.collect_schema():
         return rows, 0
     when, end = moments(rows, time), end_of(window.end)
-    newest = rows.select(when.filter(when < end).max()).collect(engine="streaming").item()
     inside = when < end
-    if window.train != "all" and isinstance(newest, datetime):
-        inside &= when > pl.lit(before(newest, 2 * (length(window.evaluate) + length(window.train)))).cast(
-            pl.Datetime("us")
-        )
+    if window.train != "all":
+        newest = rows.select(when.filter(inside).max()).collect(engine="streaming").item()
+        if isinstance(newest, datetime):
+            kept = 2 * (length(window.evaluate) + length(window.train))
+            inside &= when > pl.lit(before(newest, kept)).cast(pl.Datetime("us"))
     keep = inside | when.is_null()
     dropped = rows.select((~keep).sum()).collect(engine="streaming").item()
     return rows.filter(keep), int(dropped)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from kfp_ratchet.components.shared.canonical import digest, dumps, loads
-from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.errors import RatchetError, disk_full, disk_trouble
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,12 +86,28 @@ def read_main(folder: str | Path) -> "pl.DataFrame":
 
 
 def write_table(rows: "pl.DataFrame | pl.LazyFrame", folder: str | Path, table: str) -> Table:
-    """Write one table of a Dataset (streaming when lazy) and return its shape."""
+    """Write one table of a Dataset (streaming when lazy), in place of the one that is there, and return its shape.
+
+    Raises:
+        RatchetError: The disk is full; nothing half written stays.
+    """
     import polars as pl
 
-    target = Path(folder, table)
-    target.mkdir(parents=True, exist_ok=True)
-    rows.lazy().sink_parquet(target / "part-00000.parquet", compression="zstd")
+    target = Path(folder, table, "part-00000.parquet")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    writing = target.with_suffix(".writing")
+    try:
+        rows.lazy().sink_parquet(writing, compression="zstd")
+        writing.replace(target)
+    except Exception as error:
+        # The rest may be about what is read.
+        if disk_full(error):
+            raise RatchetError(
+                f"table {table!r} cannot be written to {folder}: {error}", disk_trouble(error)
+            ) from error
+        raise
+    finally:
+        writing.unlink(missing_ok=True)
     written = scan_table(folder, table)
     count = int(written.select(pl.len()).collect().item())
     columns = {name: str(dtype) for name, dtype in written.collect_schema().items()}

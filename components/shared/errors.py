@@ -55,14 +55,23 @@ class BlockedError(RatchetError):
 
 def disk_trouble(error: BaseException) -> str:
     """What to do about an error that comes of a full disk or a place that may not be written; "" for any other error."""
-    chain = list(_chain(error))
-    numbers = {one.errno for one in chain if isinstance(one, OSError)}
-    said = " ".join(map(str, chain))
-    if numbers & _FULL or _SAYS_FULL.search(said):
+    if disk_full(error):
         return "free space on that disk, then start it again: finished steps come from the cache"
-    if numbers & _FORBIDDEN or _SAYS_FORBIDDEN.search(said):
+    if _is(error, _FORBIDDEN, _SAYS_FORBIDDEN):
         return "give yourself the right to write there, or choose another place; then start it again"
     return ""
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error comes of a full disk."""
+    return _is(error, _FULL, _SAYS_FULL)
+
+
+def _is(error: BaseException, numbers: set[int], said: re.Pattern[str]) -> bool:
+    chain = list(_chain(error))
+    return any(isinstance(one, OSError) and one.errno in numbers for one in chain) or bool(
+        said.search(" ".join(map(str, chain)))
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -43,16 +43,24 @@ def length(text: str) -> timedelta:
     return timedelta(hours=int(match[1]) * {"h": 1, "d": 24, "w": 168}[match[2]])
 
 
-def iso_moments(text: pl.Expr) -> pl.Expr:
-    """ISO dates and times as naive UTC microseconds, null where the text is neither.
+ISO_FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f%#z")
+"""What a date or time may look like; no text looks like two of them."""
 
-    Formats are named, since polars would infer one from the first value of each batch; times without a zone count as UTC.
+
+def iso_moments(text: pl.Expr, forms: Sequence[str] = ISO_FORMS) -> pl.Expr:
+    """ISO dates and times as naive UTC microseconds, null where the text is of none of the forms.
+
+    Forms are named, since polars would infer one from the first value of each batch; times without a zone count as UTC.
     """
     text = text.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
-    local = [text.str.to_datetime(f"%Y-%m-%dT%H:%M{rest}", time_unit="us", strict=False) for rest in (":%S%.f", "")]
-    zoned = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
-    date = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    return pl.coalesce(*local, date, zoned.dt.replace_time_zone(None))
+    return pl.coalesce(iso_moment(text, form) for form in forms)
+
+
+def iso_moment(text: pl.Expr, form: str) -> pl.Expr:
+    """Text of one form, with no spaces around it and a T inside, as naive UTC microseconds."""
+    zone = "UTC" if form.endswith("z") else None
+    moment = text.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
+    return moment.dt.replace_time_zone(None)
 
 
 def moments(rows: pl.DataFrame | pl.LazyFrame, column: str) -> pl.Expr:

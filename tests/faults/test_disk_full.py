@@ -12,12 +12,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from kfp_ratchet.components.ingest.tables import ingest_source
 from kfp_ratchet.components.shared import registry
-from kfp_ratchet.components.shared.dataset import write_table
+from kfp_ratchet.components.shared.dataset import read_main, write_table
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
 from kfp_ratchet.components.shared.journal import journal, read_run
 from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.manifest import list_source
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.train.contexts import TrainContext
 
@@ -123,6 +125,21 @@ def test_a_step_whose_output_has_no_room_says_so_in_the_journal(disk, tmp_path):
         write_table(pl.DataFrame({"x": pl.Series(range(200_000)).hash()}), disk.folder / "data", "rows")
     failure = read_run(store, "run-1")["ingest"].error
     assert "free space on that disk" in failure.remedy and "No space left" in failure.message
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_that_has_no_room_is_not_blamed_on_its_source_and_nothing_of_it_stays(disk, tmp_path, suffix):
+    """Polars says what a damaged file says as well: an error while a query ran."""
+    rows, source = pl.DataFrame({"x": pl.Series(range(200_000)).hash()}), tmp_path / f"a.{suffix}"
+    rows.write_csv(source) if suffix == "csv" else rows.write_parquet(source)
+    folder, revision = disk.folder / "dataset", list_source(str(source)).revision
+    with pytest.raises(RatchetError, match=r"table 'rows' cannot be written to .*(?i:no space left)") as caught:
+        ingest_source(str(source), revision, "{}", "{}", "", "", str(folder), str(folder))
+    assert "free space on that disk" in caught.value.remedy and caught.value.exit_code == 3
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+    subprocess.run(["mount", "-o", "remount,size=9m", disk.folder], check=True)
+    ingest_source(str(source), revision, "{}", "{}", "", "", str(folder), str(folder))
+    assert read_main(folder).height == rows.height
 
 
 @pytest.mark.slow
