@@ -28,7 +28,7 @@ from kfp_ratchet.components.shared.dataset import MAIN
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.model import BUILT_IN
 from kfp_ratchet.components.shared.names import shortened
-from kfp_ratchet.components.shared.window import Window
+from kfp_ratchet.components.shared.window import LENGTH, Window
 from kfp_ratchet.components.tune.space import Dimension
 from kfp_ratchet.components.validate.settings import Checks
 from kfp_ratchet.pipelines.config_problems import nearest, problems_of
@@ -37,7 +37,18 @@ from kfp_ratchet.pipelines.config_yaml import read_yaml
 _IN_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """`package.module:Name`."""
 SECTIONS = ("columns", "window", "checks", "parameters", "search_space", "policy", "serving", "notifications")
-_TEXTS = ("source", "model_name", "store", "tracking_uri", "as_of", "schema", "workload", "device", *SECTIONS)
+_TEXTS = (
+    "source",
+    "model_name",
+    "store",
+    "tracking_uri",
+    "as_of",
+    "cache_max_age",
+    "schema",
+    "workload",
+    "device",
+    *SECTIONS,
+)
 PARAMETERS: Mapping[str, type[str] | type[int]] = {**dict.fromkeys(_TEXTS, str), "trials": int, "seed": int}
 """Type by parameter of `continuous_training`, known without importing kfp."""
 APPROVE_PARAMETERS: Mapping[str, type[str] | type[int]] = dict.fromkeys(
@@ -200,6 +211,13 @@ class Config(BaseModel):
         description="How long a step may run on this machine until `ratchet run` ends it, such as 90s, 30m, 6h or 2d; or off.",
         examples=["6h"],
     )
+    cache_max_age: str = Field(
+        default="",
+        pattern=rf"^$|{LENGTH}",
+        description="After which time every step is run again even if nothing has changed, such as 36h, 7d or 2w; never when not given. "
+        "For what no pinned id can see, such as a service that `prepare` asks.",
+        examples=["7d"],
+    )
     store: Uri = Field(
         default=".ratchet/store",
         description="Folder or bucket that holds ledger, journal, studies and checkpoints.",
@@ -258,6 +276,7 @@ class Config(BaseModel):
             "store": self.store,
             "tracking_uri": self.tracking_uri,
             "as_of": "",
+            "cache_max_age": self.cache_max_age,
             # Never the text itself: KFP writes defaults into comments, which a line break ends.
             "schema": dumps(embedded),
             "workload": self.workload,

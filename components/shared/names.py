@@ -1,4 +1,4 @@
-"""Names: those of columns that no step could use, how a message lists many, and which one was meant."""
+"""Names: those of columns that no step could use, how a message lists or counts many, and which one was meant."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -20,6 +20,11 @@ def shortened(value: object, most: int = 200) -> str:
     """A value as text that fits into a message."""
     text = str(value)
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def suggestion(name: str, known: Iterable[str], *, most: int | None = None) -> str:

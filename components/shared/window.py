@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 # Four digits: longer ones would reach beyond the years that a time can have.
-_LENGTH = r"^[1-9][0-9]{0,3}[hdw]$"
+LENGTH = r"^[1-9][0-9]{0,3}[hdw]$"
+"""Pattern of a length of time; `split.length` reads it."""
 
 
 class Window(BaseModel):
@@ -16,12 +17,12 @@ class Window(BaseModel):
 
     train: str = Field(
         default="all",
-        pattern=rf"^all$|{_LENGTH}",
+        pattern=rf"^all$|{LENGTH}",
         description="How far back training rows go: all, or a length of up to four digits such as 90d, 12w or 36h.",
     )
     evaluate: str = Field(
         default="14d",
-        pattern=_LENGTH,
+        pattern=LENGTH,
         description="Length, of up to four digits, of the evaluation window at the end of the data.",
     )
     share: float = Field(

@@ -6,6 +6,7 @@ from typing import Any
 
 from kfp_ratchet.components._image import VERSION
 from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
+from kfp_ratchet.components.shared.source import module_files, source_digest
 from kfp_ratchet.components.train.rows import FitRows
 
 
@@ -21,7 +22,10 @@ def code_versions(workload: type[Any]) -> dict[str, str]:
 
 
 def fit_key(data: FitRows, workload: str, seed: int, device: str, **more: Any) -> str:
-    """A key that two fits share only when they are the same: rows, roles, workload, its code, seed, kind of device, and `more`."""
+    """A key that two fits share only when they are the same: rows, roles, workload, seed, kind of device, `more`, and the code.
+
+    That is this package's and the user's around the workload: trials and checkpoints of other code are not gone on with.
+    """
     from kfp_ratchet.components.shared.model import workload_class
 
     pins = {
@@ -31,7 +35,7 @@ def fit_key(data: FitRows, workload: str, seed: int, device: str, **more: Any) -
         "columns": data.columns.model_dump(mode="json"),
         "window": data.window.model_dump(mode="json"),
         "workload": workload,
-        "code": code_versions(workload_class(workload)),
+        "code": [source_digest(), *map(digest_file, module_files(workload_class(workload).__module__))],
         "seed": seed,
         "device": device.partition(":")[0],
         **more,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kfp_ratchet.components.shared.canonical import dumps
 from kfp_ratchet.components.shared.charts import Row, Series, bars, lines, number, short_name
-from kfp_ratchet.components.shared.manifest import counted
+from kfp_ratchet.components.shared.names import counted
 from kfp_ratchet.components.shared.page import page
 
 _CHIP = {"complete": "pass", "pruned": "unknown", "fail": "fail"}

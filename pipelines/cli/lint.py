@@ -1,0 +1,67 @@
+"""`ratchet lint`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kfp_ratchet.pipelines.cli.serving import JsonOption
+from kfp_ratchet.pipelines.cli.terminal import Terminal
+
+
+def lint(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Compiled pipelines; those in compiled/ when none is named."),
+    ] = None,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", metavar="FILE", help="Compiled in memory when there is no compiled/.")
+    ] = Path("ratchet.yaml"),
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE[:TASK]", help="Accept the findings of a rule, in all tasks or one; may be repeated."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for mistakes in compiled pipelines, yours or anyone's: stale caches, secrets, references that move or lead nowhere.
+
+    Exits with 1 when there are any. The rules are unpinned-read, cached-effect, moving-reference, credential and broken-graph.
+
+    Example: ratchet lint pipeline.yaml --ignore cached-effect:upload-metrics
+    """
+    from kfp_ratchet.components.shared.names import counted
+    from kfp_ratchet.pipelines.lint import lint as findings_in
+
+    texts = _texts(files or sorted(config.parent.glob("compiled/*.yaml")), config)
+    found = [finding for file, text in texts.items() for finding in findings_in(text, file, ignore or [])]
+    if as_json:
+        typer.echo(json.dumps({"files": list(texts), "findings": [asdict(finding) for finding in found]}, indent=1))
+    else:
+        console = Terminal()
+        for one in found:
+            console.say(f"{one.file}: ", (one.task, "bold"), f": {one.rule}: {one.message}; {one.remedy}")
+        console.say(f"{counted(len(texts), 'compiled pipeline')}: {counted(len(found), 'finding')}")
+    if found:
+        raise typer.Exit(1)
+
+
+def _texts(files: list[Path], config: Path) -> dict[str, str]:
+    """Text by file; of the configuration's pipelines when there are no files."""
+    from kfp_ratchet.components.shared.errors import InputError
+
+    if not files:
+        from kfp_ratchet.pipelines.compile import continuous_training_yaml
+        from kfp_ratchet.pipelines.config import load
+
+        opened = load(config)
+        return {str(config): continuous_training_yaml(opened.parameters(), opened.recipe(), opened.name)}
+    try:
+        return {str(path): path.read_text(encoding="utf-8") for path in files}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{getattr(error, 'filename', '') or 'a file'} cannot be read: {error}", "name compiled pipelines"
+        ) from None
