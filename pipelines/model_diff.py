@@ -10,6 +10,7 @@ from kfp_ratchet.components.shared.decision import Decision, Interval
 from kfp_ratchet.components.shared.entry import JUDGED, Entry
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.lineage import Lineage
 from kfp_ratchet.components.shared.store import Store
 
 
@@ -66,7 +67,17 @@ def _facts(
         "code of the gate": judged.code,
         "model": judged.digest,
     }
-    return {**facts, **_carded(model, tracking_uri, version, notes)}
+    return {**facts, **_kept(store, model, version, notes), **_carded(model, tracking_uri, version, notes)}
+
+
+def _kept(store: Store, model: str, version: str, notes: list[str]) -> dict[str, str]:
+    """What its lineage says of commit, image and machine."""
+    try:
+        lineage = Lineage.load(store, model, version)
+    except RatchetError as error:
+        notes.append(error.message)
+        return {}
+    return lineage.facts if lineage else {}
 
 
 def _measured(judged: Entry, decided: Decision | None) -> dict[str, str]:

@@ -34,6 +34,10 @@ def lineage(run: RunView) -> list[tuple[str, str, str]]:
         ("Seed", card.get("seed"), ""),
         ("Device", card.get("device") or train.get("device"), ""),
         ("Code", _text(card.get("code")), ""),
+        *(
+            (f"{name[:1].upper()}{name[1:]}", value, "digest" if str(value).startswith("sha256:") else "")
+            for name, value in mapping(register.get("lineage")).items()
+        ),
         ("Candidate", (decision.candidate_digest if decision else "") or train.get("digest"), "digest"),
         ("Champion", decision.champion_digest if decision else "", "digest"),
         ("Evidence", decision.evidence_digest if decision else "", "digest"),

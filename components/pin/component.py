@@ -16,6 +16,7 @@ def pin(
     columns: str = "{}",
     window: str = "{}",
     as_of: str = "",
+    cache_max_age: str = "",
 ) -> NamedTuple(
     "Pins",
     [
@@ -27,6 +28,7 @@ def pin(
         ("anchor_version", str),
         ("anchor_digest", str),
         ("baseline_rows", int),
+        ("cache_epoch", str),
     ],
 ):
     """Turn every moving reference of a run into immutable ids.
@@ -42,6 +44,7 @@ def pin(
         columns: Roles of columns as JSON; see `Columns`.
         window: Training and evaluation window as JSON; see `Window`.
         as_of: Leave out rows after this ISO month, date or time; the newest row when empty.
+        cache_max_age: After which time every step is run again even if nothing has changed, e.g. 36h, 7d or 2w; empty for never.
 
     Returns:
         revision: Digest of the source's manifest.
@@ -52,7 +55,8 @@ def pin(
         anchor_version: Version of the last champion that was shown to be better, empty when that is the champion itself.
         anchor_digest: Digest of that model.
         baseline_rows: Rows of the last accepted other revision, 0 when there is none.
+        cache_epoch: Start (ISO, UTC) of the stretch of `cache_max_age` that this moment lies in; empty without one.
     """
     from kfp_ratchet.components.pin.pins import pin_run
 
-    return pin_run(source, model_name, store, columns, window, as_of, pins.path, pins.uri)
+    return pin_run(source, model_name, store, columns, window, as_of, pins.path, pins.uri, cache_max_age)

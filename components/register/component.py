@@ -15,6 +15,7 @@ def register(
     tracking_uri: str,
     store: str,
     epoch: int = 0,
+    provenance: str = "{}",
 ) -> str:
     """Keep the candidate in the model registry, whatever the verdict.
 
@@ -30,6 +31,7 @@ def register(
         tracking_uri: MLflow tracking URI.
         store: Folder or bucket of ledger and journal.
         epoch: Champion epoch the candidate was judged against, from `pin`.
+        provenance: What only the submitter knows, as JSON: commit, dirty, repository, yaml_digest, submitted_by; see `Provenance`.
 
     Returns:
         The version in the registry.
@@ -47,6 +49,7 @@ def register(
         tracking_uri,
         store,
         epoch,
+        provenance,
         registration.path,
         registration.uri,
     )

@@ -13,8 +13,10 @@ from kfp_ratchet.components.shared.errors import InconclusiveError, RatchetError
 from kfp_ratchet.components.shared.journal import Origin, journal
 from kfp_ratchet.components.shared.lease import lease
 from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.lineage import Lineage, Provenance, collect
 from kfp_ratchet.components.shared.looks import looks
 from kfp_ratchet.components.shared.model import Card, model_digest
+from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.store import Store
 
 _SHOWN_OF_CARD = {"workload", "rows", "revision", "split_rule", "parameters", "code", "seed", "device"}
@@ -32,6 +34,7 @@ def register_model(
     tracking_uri: str,
     store: str,
     epoch: int,
+    provenance: str,
     registration: str,
     registration_uri: str,
 ) -> str:
@@ -50,6 +53,7 @@ def register_model(
         tracking_uri: MLflow tracking URI.
         store: URI of the store.
         epoch: Champion epoch the candidate was judged against.
+        provenance: `Provenance` as JSON.
         registration: File to write: version, digest, verdict, ledger entry.
         registration_uri: Its URI; names run and step.
 
@@ -57,12 +61,15 @@ def register_model(
         The version; the champion's for a candidate that is the champion.
 
     Raises:
+        InputError: `provenance` is not valid.
         InconclusiveError: The verdict is inconclusive and the policy wants the run to fail then; everything is written.
         RatchetError: The decision is about another model, or MLflow or the ledger refuse.
     """
     run = Origin.of(registration_uri).run
     inputs = {"model": model_uri, "evidence": evidence_uri, "decision": decision_uri}
-    with journal(store, registration_uri, inputs) as step:
+    called = {"model_name": model_name, "tracking_uri": tracking_uri, "epoch": epoch, "provenance": provenance}
+    with journal(store, registration_uri, inputs, called) as step:
+        told = parse_parameter(Provenance, provenance, "provenance")
         decided, card = Decision.read(decision), Card.read(model)
         digest = model_digest(model)
         # A decision on evidence that cannot be read names no model; it is no promotion either.
@@ -76,6 +83,7 @@ def register_model(
         keep_evidence(kept, Path(evidence), decided.evidence_digest)
         keep_decision(kept, Path(decision), decision_digest)
         ledger = Ledger(kept, model_name)
+        made = collect(kept, model_name, digest, run, step.record.inputs, card, decided, decision_digest, told)
         if decided.unchanged:
             version = decided.champion_version
         else:
@@ -93,11 +101,13 @@ def register_model(
                     model_name,
                     Path(model),
                     digest,
-                    tags={registry.RUN_TAG: run, **_tags(decided, decision_digest)},
+                    tags={registry.RUN_TAG: run, **_tags(decided, decision_digest, made)},
                     metrics=_metrics(decided, card),
                     parameters={"workload": card.workload, "seed": card.seed, **card.parameters},
                     run_name=run,
                 )
+            # Before any entry of the ledger speaks of the version.
+            made.model_copy(update={"version": version}).keep(kept)
         entry = None
         draft = Draft.of(decided, decision_digest, decided.verdict, version, epoch, run)
         draft = draft.model_copy(update={"digest": digest})
@@ -121,6 +131,7 @@ def register_model(
             **result,
             decision=decided.model_dump(mode="json"),
             card=card.model_dump(mode="json", include=_SHOWN_OF_CARD),
+            lineage=made.facts,
         )
         # When all is written: the run fails, the candidate is kept.
         if decided.verdict == "inconclusive" and decided.policy.get("on_inconclusive") == "fail":
@@ -136,7 +147,7 @@ def _project(tracking_uri: str, ledger: Ledger) -> str:
     return projection.project(tracking_uri, ledger)
 
 
-def _tags(decided: Decision, decision_digest: str) -> dict[str, str]:
+def _tags(decided: Decision, decision_digest: str, made: Lineage) -> dict[str, str]:
     tags = {
         "ratchet.verdict": decided.verdict,
         "ratchet.reason": decided.reason,
@@ -146,6 +157,12 @@ def _tags(decided: Decision, decision_digest: str) -> dict[str, str]:
         "ratchet.evidence_digest": decided.evidence_digest,
         "ratchet.policy_digest": decided.policy_digest,
         "ratchet.package": VERSION,
+        "ratchet.code": made.code,
+        "ratchet.image": made.image,
+        "ratchet.commit": made.provenance.commit,
+        "ratchet.dirty": "" if made.provenance.dirty is None else str(made.provenance.dirty).lower(),
+        "ratchet.yaml_digest": made.provenance.yaml_digest,
+        "ratchet.schema_digest": made.schema_digest,
     }
     return {key: value[:_TAG_LENGTH] for key, value in tags.items() if value}
 

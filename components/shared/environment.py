@@ -1,5 +1,6 @@
 """What a step ran on: this package, its image, Python, and the machine. The same pins give the same bytes only on the same of these."""
 
+import contextlib
 import math
 import os
 import platform
@@ -78,10 +79,8 @@ def _memory_gb() -> float:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError, AttributeError):
         return 0.0
-    try:
+    with contextlib.suppress(OSError, ValueError):  # "max" is no bound
         found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # "max": no bound
-        pass
     return round(found / 1e9, 1)
 
 

@@ -166,15 +166,24 @@ def _foreign(ledger: Ledger, model: Any) -> str:
     return ""
 
 
+def aliases(ledger: Ledger) -> dict[str, str]:
+    """Version by alias as the ledger has them: champion, previous (where a rollback goes) and challenger; absent ones are left out."""
+    top = _top(ledger)
+    epoch = top["champion"].number if top else 0
+    challenger = _challenger(itertools.takewhile(lambda entry: entry.number > epoch, ledger.newest()))
+    named = {alias: made.version for alias, made in top.items()}
+    return {**named, "challenger": challenger} if challenger else named
+
+
+def _top(ledger: Ledger) -> dict[str, Entry]:
+    """The entries that made the champion and the one before it."""
+    return dict(zip(("champion", "previous"), itertools.islice(ledger.lineage_downwards(), 2), strict=False))
+
+
 def _wanted(ledger: Ledger, since: int) -> _Wanted:
     """What MLflow should show of the versions that entries after number `since` are about, or change the state of."""
-    lineage = list(itertools.islice(ledger.lineage_downwards(), 2))
-    top = dict(zip(("champion", "previous"), lineage, strict=False))
-    epoch = lineage[0].number if lineage else 0
-    aliases = {alias: made.version for alias, made in top.items()}
-    challenger = _challenger(itertools.takewhile(lambda entry: entry.number > epoch, ledger.newest()))
-    if challenger:
-        aliases["challenger"] = challenger
+    top = _top(ledger)
+    lineage = list(top.values())
     versions = {made.version for made in lineage}
     for entry in itertools.takewhile(lambda entry: entry.number > since, ledger.newest()):
         versions.add(entry.version)
@@ -195,7 +204,7 @@ def _wanted(ledger: Ledger, since: int) -> _Wanted:
         for version, entry in newest.items()
         if version
     }
-    return _Wanted(aliases, tags, {version: entry.digest for version, entry in newest.items() if version})
+    return _Wanted(aliases(ledger), tags, {version: entry.digest for version, entry in newest.items() if version})
 
 
 def _state(entry: Entry, ledger: Ledger) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kfp_ratchet.pipelines.cli import by_hand, differences
+from kfp_ratchet.pipelines.cli import by_hand, differences, reproducing, tracing
 from kfp_ratchet.pipelines.cli.commands import Command, Group
 from kfp_ratchet.pipelines.cli.serving import CONFIG, ConfigOption, JsonOption, moment
 from kfp_ratchet.pipelines.cli.terminal import Terminal, plain
@@ -163,6 +163,8 @@ def _tell_past(project: "Project", model: str, at: str, as_json: bool) -> None:
     raise typer.Exit(0 if made else 1)
 
 
+app.command(cls=Command)(tracing.trace)
+app.command(cls=Command)(reproducing.reproduce)
 app.command(cls=Command)(differences.diff)
 app.command(cls=Command)(by_hand.approve)
 app.command(cls=Command)(by_hand.deny)

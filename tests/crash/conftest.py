@@ -258,6 +258,7 @@ class World:
             self.tracking_uri,
             self.store,
             epoch,
+            "{}",
             str(root / "register" / "registration"),
             f"{root}/register/registration",
         )
