@@ -5,10 +5,10 @@ PYTHON ?= python3
 MONTH ?= 2013-06
 BIN := .venv/bin
 
-.PHONY: help setup run demo year test check lint compile docs lock stop clean
+.PHONY: help setup run demo demo-dvc year test check lint compile docs lock stop clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## create the environment
 .venv/installed: requirements.lock pyproject.toml
@@ -28,6 +28,12 @@ run: setup ## train on the flights of 2013 up to MONTH, judge, promote, serve: m
 demo: setup ## replay a year of retrains, three incidents among them, and draw it on one page
 	@$(BIN)/ratchet replay examples/flights
 
+demo-dvc: setup ## the flights up to MONTH in DVC: pushed, trained on at a commit, traced back to it
+	@$(BIN)/python examples/flights/demo_dvc.py --until $(MONTH)
+
+demo-s3: setup ## the data in a versioned bucket of a server that it starts: push, train, trace, make the model again
+	@$(BIN)/python examples/flights/demo_s3.py --until $(MONTH)
+
 year: demo ## the same, kept as a page of the docs
 	@cp examples/flights/.ratchet/replay/replay.html docs/year.html
 
@@ -37,9 +43,10 @@ test: setup ## run all tests
 check: lint ## format, lint, types and the fast tests
 	$(BIN)/python -m pytest -q -m "not slow"
 
-lint: setup ## format, lint and types
+lint: setup ## format, lint and types, and the compiled pipelines
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/ratchet lint
 	$(BIN)/mypy -p kfp_ratchet.components -p kfp_ratchet.pipelines -p kfp_ratchet.testing
 
 compile: setup ## compile the pipelines into compiled/
