@@ -14,6 +14,7 @@ DEFAULTS: Mapping[str, Any] = {
     "store": "",
     "tracking_uri": "",
     "as_of": "",
+    "cache_max_age": "",
     "columns": "{}",
     "window": "{}",
     "schema": "",
@@ -45,6 +46,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
         source: str = d["source"],
         model_name: str = d["model_name"],
         as_of: str = d["as_of"],
+        cache_max_age: str = d["cache_max_age"],
         trials: int = d["trials"],
         seed: int = d["seed"],
         device: str = d["device"],
@@ -60,6 +62,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
         notifications: str = d["notifications"],
         store: str = d["store"],
         tracking_uri: str = d["tracking_uri"],
+        provenance: str = "{}",
     ) -> None:
         """Train a challenger on new data and promote it only when it is shown to be better.
 
@@ -67,6 +70,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
             source: Where the data is: a URI or path, or a JSON object of URIs by table, the main table first.
             model_name: Registered name of the model.
             as_of: Leave out rows after this ISO month, date or time; the newest row when empty.
+            cache_max_age: After which time every step is run again even if nothing has changed, e.g. 7d; never when empty.
             trials: Tuning trials; 0 takes the workload's defaults.
             seed: Seed of every random choice.
             device: auto, cpu, cuda or cuda:N.
@@ -82,11 +86,20 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
             notifications: What to send and where, as JSON.
             store: Folder or bucket of ledger, journal, studies and checkpoints.
             tracking_uri: MLflow tracking URI.
+            provenance: What only the submitter knows, as JSON: commit, dirty, repository, yaml_digest, submitted_by.
         """
         told = effect_step(ops.notify(model_name=model_name, store=store, notifications=notifications))
         with dsl.ExitHandler(told, name="continuous-training"):
             pins = effect_step(
-                ops.pin(source=source, model_name=model_name, store=store, columns=columns, window=window, as_of=as_of)
+                ops.pin(
+                    source=source,
+                    model_name=model_name,
+                    store=store,
+                    columns=columns,
+                    window=window,
+                    as_of=as_of,
+                    cache_max_age=cache_max_age,
+                )
             ).outputs
             rows = io_step(
                 ops.ingest(
@@ -96,6 +109,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     window=pins["window"],
                     schema=schema,
                     store=store,
+                    cache_epoch=pins["cache_epoch"],
                 )
             ).outputs["dataset"]
             rows = io_step(
@@ -149,6 +163,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     tracking_uri=tracking_uri,
                     store=store,
                     epoch=pins["epoch"],
+                    provenance=provenance,
                 )
             ).outputs["Output"]
             with dsl.If(judged["Output"] == "promote", name="promote"):

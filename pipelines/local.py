@@ -21,6 +21,8 @@ class Request(BaseModel):
     pipeline_root: str
     cache_root: str
     """Folder of the step cache; "" runs every step."""
+    provenance: dict[str, str | bool] = {}
+    """Commit and the like of the project; see `provenance`."""
     pipeline: str = "continuous_training"
     """Which of this package's pipelines to compile, with the fields below."""
     package: str = ""
@@ -38,7 +40,9 @@ def execute(request: Request, folder: Path) -> None:
     """
     from kfp import components, local
 
+    from kfp_ratchet.components.shared.canonical import digest
     from kfp_ratchet.pipelines.compile import approve_yaml, continuous_training_yaml
+    from kfp_ratchet.pipelines.provenance import parameter
 
     if request.package:
         text = Path(request.package).read_text()
@@ -48,6 +52,11 @@ def execute(request: Request, folder: Path) -> None:
         text = continuous_training_yaml(request.defaults, request.recipe, request.model)
     package = folder / "pipeline.yaml"
     package.write_text(text)
+    arguments = request.arguments
+    loaded = components.load_component_from_file(str(package))
+    # Someone's own compiled pipeline may not ask for it.
+    if "provenance" in loaded.pipeline_spec.root.input_definitions.parameters:
+        arguments = {"provenance": parameter(request.provenance, digest(text)), **arguments}
     _name_python3(folder)
     local.init(
         local.SubprocessRunner(use_venv=False),
@@ -55,7 +64,7 @@ def execute(request: Request, folder: Path) -> None:
         enable_caching=bool(request.cache_root),
         cache_root=request.cache_root or None,
     )
-    components.load_component_from_file(str(package))(**request.arguments)
+    loaded(**arguments)
 
 
 def _name_python3(folder: Path) -> None:

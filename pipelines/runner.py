@@ -5,6 +5,7 @@ read from the run journal.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
@@ -23,18 +24,22 @@ from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Record, read_run
 from kfp_ratchet.components.shared.log import last_line
-from kfp_ratchet.components.shared.source import source_files
+from kfp_ratchet.components.shared.source import module_files, python_files, source_files
+from kfp_ratchet.components.shared.sources.source import FETCHED
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.config import APPROVE_PARAMETERS, PARAMETERS
 from kfp_ratchet.pipelines.config_parameters import check_parameters
 from kfp_ratchet.pipelines.local import Request
 from kfp_ratchet.pipelines.project import Project
+from kfp_ratchet.pipelines.provenance import provenance
 from kfp_ratchet.pipelines.watchdog import MARK, Watchdog, end, full_disk, members
 
 TRAINING = "continuous_training"
 _POLL_SECONDS = 0.15
 _END_SECONDS = 5
 _LINE_CHARACTERS = 10_000
+_MODULE = re.compile(r"(?<![\w.])[A-Za-z_][\w.]*(?=:[A-Za-z_])")
+"""The module of `package.module:Name`."""
 
 
 @dataclass(frozen=True)
@@ -141,18 +146,20 @@ def run(
     return Finished(view.model_copy(update={"hint": full_disk(folder)}), project, folder, project.store)
 
 
-def code_digest(project: Project) -> str:
-    """Digest of the code that steps run: this package, the project's Python files and the modules its configuration names."""
-    files = source_files()
-    for folder, folders, names in os.walk(project.folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__")) and name != "node_modules"]
-        files += [Path(folder, name) for name in names if name.endswith(".py")]
-    for module in project.config.modules():
+def code_digest(project: Project, parameters: Mapping[str, Any]) -> str:
+    """Digest of the code that steps run, for which on a cluster the image stands.
+
+    This package, the project's Python files, the modules that its configuration or a parameter names, and what is installed.
+    """
+    files = source_files() + python_files(project.folder)
+    named = _MODULE.findall(" ".join(str(parameters.get(name, "")) for name in ("workload", "schema", "policy")))
+    for module in dict.fromkeys([*project.config.modules(), *named]):
         top = project.folder / module.split(".")[0]
         if not top.exists() and not top.with_suffix(".py").exists():
-            spec = find_spec(module)
-            files += [Path(spec.origin)] if spec and spec.origin else []
-    return digest(dumps({str(path): digest_file(path) for path in files}))
+            files += module_files(module)
+    installed = {str(found.name): found.version for found in distributions()}
+    said = {"python": sys.version, "installed": installed, "files": {str(path): digest_file(path) for path in files}}
+    return digest(dumps(said))
 
 
 def _opened(project: Project | Path | str) -> Project:
@@ -210,9 +217,9 @@ def _artifact(folder: Path, run: str) -> Path:
 def _request(project: Project, parameters: dict[str, Any], pipeline: str, package: str, cache: bool) -> Request:
     # PID and microseconds: two runs started at once in one folder never share one.
     folder = project.home / "runs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{os.getpid()}"
-    code = code_digest(project).removeprefix("sha256:")[:16]
     defaults = project.config.parameters()
     given = {**defaults, **parameters}
+    code = code_digest(project, given).removeprefix("sha256:")[:16]
     check_parameters({name: value for name, value in given.items() if name in PARAMETERS})
     if pipeline == "approve":
         parameters = {name: given[name] for name in APPROVE_PARAMETERS if name in given}
@@ -226,6 +233,7 @@ def _request(project: Project, parameters: dict[str, Any], pipeline: str, packag
         defaults=defaults,
         recipe=project.config.recipe(),
         model=project.config.name,
+        provenance=provenance(project.folder),
     )
 
 
@@ -248,6 +256,7 @@ def _process(request: Request, folder: Path, project: Project) -> Iterator[subpr
                 **project.environment,
                 "PYTHONUNBUFFERED": "1",
                 "TMPDIR": temporary,
+                FETCHED: os.environ.get(FETCHED) or str(project.home / "data"),
                 MARK: str(folder),
             },
             stdout=log,

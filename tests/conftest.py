@@ -1,9 +1,11 @@
 """Slow tests come last, so that failures show early."""
 
 import os
+import subprocess
 import sys
 import urllib.request
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,61 @@ def bucket(s3_endpoint, monkeypatch):
     name = f"bucket-{uuid.uuid4().hex}"
     urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT")).close()
     return f"s3://{name}"
+
+
+class DvcProject:
+    """A Git repository with DVC."""
+
+    def __init__(self, folder: Path, remote: str, **settings: str) -> None:
+        from dvc.repo import Repo
+
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.git("init", "--quiet", "--initial-branch=main")
+        with Repo.init(str(folder)) as repo, repo.config.edit() as config:
+            config["remote"]["store"] = {"url": remote, **settings}
+            config["core"]["remote"] = "store"
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", self.folder, *arguments], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def put(self, path: str, content: bytes) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.write_bytes(content)
+
+    def track(self, *paths: str, push: bool = True, commit: str = "data") -> str:
+        from dvc.repo import Repo
+
+        with Repo(str(self.folder)) as repo:
+            repo.add([str(self.folder / path) for path in paths])
+            if push:
+                repo.push()
+        return self.commit(commit) if commit else ""
+
+    def commit(self, message: str) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def uri(self, path: str, rev: str = "") -> str:
+        return f"dvc://{self.folder}{rev and '@'}{rev}:{path}"
+
+
+@pytest.fixture
+def dvc_project(tmp_path, monkeypatch):
+    """Makes Git repositories with DVC: folder, URL of the remote, its settings. Nothing of this machine's user counts."""
+    pytest.importorskip("dvc")
+    (tmp_path / "gitconfig").write_text("[user]\nname = Someone\nemail = someone@example.com\n")
+    for name, value in {
+        "GIT_CONFIG_GLOBAL": "gitconfig",
+        "DVC_SITE_CACHE_DIR": "site",
+        "DVC_GLOBAL_CONFIG_DIR": "global",
+        "DVC_SYSTEM_CONFIG_DIR": "system",
+        "RATCHET_DATA": "fetched",
+    }.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    return DvcProject

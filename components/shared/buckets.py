@@ -1,7 +1,9 @@
 """Buckets: opened by the usual credential chains, and what went wrong with one, said so that it can be mended."""
 
 import os
+import random
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,12 @@ _CHAINS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 """What obstore reads itself: keys in the environment, a service account's role (IRSA), a container's role."""
+ONE_TRY = {"max_retries": 0}
+"""A `retry_config` for who asks again himself, with `pauses`."""
+_CLIENT = {"read_timeout": "30s", "timeout": "1h"}
+"""Without a byte for so long a request is given up. obstore's own 30 s for a whole answer are too few on a slow line."""
+_TRIES = 8
+_FIRST_PAUSE_S = 0.2
 _FILES = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
@@ -25,7 +33,7 @@ _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocat
 _DENIED = {"AccessDenied", "AllAccessDisabled", "Forbidden", "403"}
 
 
-def open_bucket(uri: str, **options: Any) -> ObjectStore:
+def open_bucket(uri: str, *, config: Mapping[str, Any] | None = None, profile: str = "", **options: Any) -> ObjectStore:
     """A bucket, or a prefix of one.
 
     S3's credentials, region and endpoint come from the usual places: the environment, a service account's or a container's role, else
@@ -33,6 +41,8 @@ def open_bucket(uri: str, **options: Any) -> ObjectStore:
 
     Args:
         uri: Such as `s3://bucket/prefix`.
+        config: What obstore is to take instead, such as `endpoint`, `region` and keys.
+        profile: Of the AWS configuration files, instead of the usual places.
         options: Passed on to obstore, such as `retry_config`.
 
     Raises:
@@ -40,23 +50,28 @@ def open_bucket(uri: str, **options: Any) -> ObjectStore:
     """
     if urlsplit(uri).scheme not in ("s3", "s3a"):
         return from_url(uri, **options)
-    config: dict[str, Any] = {}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    if _has_profile():
+    given = dict(config or {})
+    endpoint = (
+        given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    )
+    if profile or ("access_key_id" not in given and _has_profile()):
         from boto3 import Session
         from obstore.auth.boto3 import Boto3CredentialProvider
 
-        session = Session()
+        session = Session(profile_name=profile or None)
         if session.get_credentials() is not None:
             options["credential_provider"] = Boto3CredentialProvider(session)
-            config["region"] = session.region_name or "us-east-1"
+            given.setdefault("region", session.region_name or "us-east-1")
             if not endpoint:
-                endpoint = str(session.client("s3", region_name=config["region"]).meta.endpoint_url)
+                endpoint = str(session.client("s3", region_name=given["region"]).meta.endpoint_url)
                 if not re.search(r"\.amazonaws\.com(\.cn)?$", endpoint):
-                    config["endpoint"] = endpoint
+                    given["endpoint"] = endpoint
+    options["client_options"] = dict(_CLIENT)
     if endpoint.startswith("http://"):
-        options["client_options"] = {"allow_http": True}
-    return from_url(uri, config=config or None, **options)
+        options["client_options"]["allow_http"] = True
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        options["client_options"]["root_certificate"] = Path(bundle).read_bytes()
+    return from_url(uri, config=given or None, **options)
 
 
 def s3_client() -> Any:
@@ -64,7 +79,17 @@ def s3_client() -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(retries={"mode": "standard", "total_max_attempts": 10}))
+    return boto3.client(
+        "s3",
+        region_name=os.environ.get("AWS_REGION"),  # boto3 knows only AWS_DEFAULT_REGION and the profile's
+        config=Config(retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=16),
+    )
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each further try of a request."""
+    for attempt in range(1, _TRIES):
+        yield _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - spreads the load
 
 
 def bucket_trouble(error: Exception, name: str) -> RatchetError:
@@ -77,7 +102,7 @@ def bucket_trouble(error: Exception, name: str) -> RatchetError:
     code, bucket = error_code(error), name.split("/")[2] if name.count("/") > 1 else name
     if code == "NoSuchBucket":
         return InputError(f"there is no bucket {bucket!r} for {name}", "check its name and AWS_ENDPOINT_URL")
-    if code in _ELSEWHERE or re.search(r"\b301\b|incorrectly configured region", str(error)):
+    if code in _ELSEWHERE:
         return InputError(f"the bucket {bucket!r} of {name} is in another region", "set AWS_REGION to the bucket's")
     if code in _EXPIRED:
         return RatchetError(f"{name} cannot be read: the credentials have expired", "renew them, then run it again")
@@ -110,6 +135,8 @@ def error_code(error: Exception) -> str:
     answer = getattr(error, "response", None)
     if isinstance(answer, dict):
         return str(answer.get("Error", {}).get("Code", ""))
+    if "incorrectly configured region" in str(error):
+        return "PermanentRedirect"
     found = _CODE.search(str(error))
     return found[1] if found else ""
 

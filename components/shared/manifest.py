@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from kfp_ratchet.components.shared.canonical import digest
 from kfp_ratchet.components.shared.errors import RatchetError
+from kfp_ratchet.components.shared.names import counted as counted
 from kfp_ratchet.components.shared.sources import Memory, open_source, parse_source
 from kfp_ratchet.components.shared.sources.source import SCHEMA
 from kfp_ratchet.components.shared.store import Store
@@ -25,6 +26,8 @@ class Manifest:
 
     tables: dict[str, pl.DataFrame]
     """Columns path, size, version, in the order of the paths; see `FileEntry`."""
+    origins: dict[str, str] = field(default_factory=dict, compare=False)
+    """By table, which state of a moving reference was listed (see `Source`); known to whoever listed it, and no part of the revision."""
 
     @cached_property
     def revision(self) -> str:
@@ -102,11 +105,6 @@ def short(revision: str) -> str:
     return revision.removeprefix("sha256:")[:8]
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def list_source(source: str, store: Store | None = None) -> Manifest:
     """List all tables of a source.
 
@@ -121,10 +119,11 @@ def list_source(source: str, store: Store | None = None) -> Manifest:
     key = f"manifests/seen/{digest(source).removeprefix('sha256:')}.json"
     before = _recall(store.get(key)) if store else {}
     memory = Memory(before)
-    tables = {name: open_source(uri).listing(memory) for name, uri in parse_source(source).items()}
+    sources = {name: open_source(uri) for name, uri in parse_source(source).items()}
+    tables = {name: opened.listing(memory) for name, opened in sources.items()}
     if store and memory.now != before:
         store.put(key, json.dumps(memory.now).encode())
-    return Manifest(tables)
+    return Manifest(tables, {name: opened.origin for name, opened in sources.items() if opened.origin})
 
 
 def _recall(content: bytes | None) -> dict[str, str]:

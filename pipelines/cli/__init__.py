@@ -13,7 +13,7 @@ from contextlib import suppress
 import typer
 
 from kfp_ratchet.components._image import VERSION
-from kfp_ratchet.pipelines.cli import authoring, data, gate, ledger, model, replay, run, serving
+from kfp_ratchet.pipelines.cli import authoring, data, gate, ledger, lint, model, replay, run, serving
 from kfp_ratchet.pipelines.cli.commands import Command, Group, UsageError
 from kfp_ratchet.pipelines.cli.terminal import Terminal, never_fail_on_characters
 
@@ -37,6 +37,7 @@ app.command(cls=Command)(replay.replay)
 app.command(cls=Command)(serving.status)
 app.command(cls=Command)(serving.stop)
 app.command("compile", cls=Command)(authoring.compile_pipelines)
+app.command(cls=Command)(lint.lint)
 app.add_typer(model.app, name="model")
 app.add_typer(gate.app, name="gate")
 app.add_typer(ledger.app, name="ledger")

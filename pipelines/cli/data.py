@@ -1,18 +1,14 @@
-"""`ratchet data`: looking at data before it is trained on."""
+"""`ratchet data`: looking at data before it is trained on, and whether there is new."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kfp_ratchet.pipelines.cli import changes, push
 from kfp_ratchet.pipelines.cli.commands import Command, Group
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="Looking at data before it is trained on.")
-
-
-@app.callback()
-def _noun() -> None:
-    """Keeps this a group while it has one command."""
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Looking at data: what it is, and what has changed.")
 
 
 @app.command("draft-schema", cls=Command)
@@ -40,3 +36,7 @@ def draft_schema(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(f"{out} written; review it")
+
+
+app.command(cls=Command)(changes.status)
+app.command(cls=Command)(push.push)

@@ -22,6 +22,9 @@ _KINDS = {
     "file": "files:Files",
     "s3": "objects:Objects",
     "s3a": "objects:Objects",
+    "dvc": "tracked:Tracked",
+    "https": "web:Web",
+    "http": "web:Web",
 }
 """Module and class by scheme. Imported when needed: each brings libraries of its own."""
 

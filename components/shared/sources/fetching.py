@@ -1,15 +1,15 @@
 """Many objects to local files at once: each verified, none half there, and what is there is not fetched again."""
 
 import asyncio
+import errno
 import hashlib
 import os
-import random
 import re
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,15 +18,17 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore
 
-from kfp_ratchet.components.shared.buckets import bucket_trouble, lasts
+from kfp_ratchet.components.shared.buckets import bucket_trouble, lasts, pauses
 from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
 from kfp_ratchet.components.shared.sources.source import FETCHED
 
 _AT_ONCE = 64
-_RANGE_BYTES = 16 * 2**20
-_RANGES_AT_ONCE = 8
-_TRIES = 6
-_FIRST_WAIT_S = 0.2
+_SMALL_BYTES = 2 * 2**20
+_RANGE_BYTES = 8 * 2**20
+_RANGES_AT_ONCE = 16
+"""So that at most 256 MiB are in memory: 64 small objects and 16 ranges of large ones."""
+_NOT_PARTIAL = re.compile("non-partial response|Range request not supported")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAY_S = 86_400
 _SAY_S = 0.25
 _ANEW = "start a new run, which pins it anew"
@@ -45,6 +47,8 @@ class Wanted:
     version: str
     """As in a listing: `md5:…` and `sha256:…` are compared with the bytes, `etag:…` and `version:…` are asked for and compared with the
     answer's."""
+    remedy: str = _ANEW
+    """What helps when it is gone or damaged."""
 
 
 def fetched_folder() -> Path:
@@ -72,15 +76,15 @@ def fetch_objects(
     Raises:
         RatchetError: An object is gone or has changed, or cannot be fetched or written; it is named.
     """
-    folder = fetched_folder() / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    folder = _folder(uri)
     targets = [folder / _file_name(item) for item in wanted]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [(item, path) for item, path in zip(wanted, targets, strict=True) if not _is_there(item, path)]
+        missing = [(item, path) for item, path in zip(wanted, targets, strict=True) if not is_fetched(path, item.size)]
         _check_space(folder, sum(item.size for item, _ in missing))
         if missing:
             asyncio.run(_Fetching(store, missing, say).run())
-        _tidy(folder, set(targets))
+        tidy(folder, set(targets))
     except OSError as error:
         raise RatchetError(
             f"{folder} cannot be written: {error.strerror or error}",
@@ -101,11 +105,24 @@ def fetch_tails(store: ObjectStore, wanted: Sequence[Wanted], size: int) -> list
 
         async def end(item: Wanted) -> bytes:
             async with gate:
-                return bytes(await _get(store, item, (max(0, item.size - size), item.size))) if item.size else b""
+                try:
+                    return await _get(store, item, (max(0, item.size - size), item.size)) if item.size else b""
+                except _NoRangesError:
+                    tail = bytearray()
+
+                    async def keep(block: bytes) -> None:
+                        tail[:] = (tail + bytes(block))[-size:]
+
+                    await _stream(store, item, keep)
+                    return bytes(tail)
 
         return await asyncio.gather(*map(end, wanted))
 
     return asyncio.run(ends())
+
+
+class _NoRangesError(Exception):
+    """The server gives whole objects only, or does not say that what it gives is a part (rclone)."""
 
 
 class _Fetching:
@@ -116,11 +133,17 @@ class _Fetching:
         self._missing = missing
         self._say = say
         self._ranges = asyncio.Semaphore(_RANGES_AT_ONCE)
+        self._knows_ranges = True
         self._done = 0
         self._said = time.monotonic()
 
     async def run(self) -> None:
         todo = iter(self._missing)
+        for item in [item for item, _ in self._missing if item.size > _SMALL_BYTES][:1]:
+            try:
+                await _get(self._store, item, (0, 1))
+            except _NoRangesError:
+                self._knows_ranges = False
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(_AT_ONCE, len(self._missing))):
@@ -132,15 +155,17 @@ class _Fetching:
         for item, path in todo:
             part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
             try:
-                if item.size <= _RANGE_BYTES:
+                if item.size <= _SMALL_BYTES:
                     content = await _get(self._store, item)
                     _compare(item, content)
                     part.write_bytes(content)
                 else:
-                    await self._in_ranges(item, part)
+                    await (self._in_ranges(item, part) if self._knows_ranges else self._in_one(item, part))
+                    await _compare_file(item, part)
                 part.replace(path)
-            finally:
+            except BaseException:
                 part.unlink(missing_ok=True)
+                raise
             self._tell()
 
     async def _in_ranges(self, item: Wanted, part: Path) -> None:
@@ -150,16 +175,20 @@ class _Fetching:
             async def one(start: int) -> None:
                 async with self._ranges:
                     content = await _get(self._store, item, (start, min(start + _RANGE_BYTES, item.size)))
-                    await asyncio.to_thread(os.pwrite, file.fileno(), content, start)
+                    await asyncio.to_thread(_write_at, file.fileno(), content, start)
 
             async with asyncio.TaskGroup() as group:
                 for start in range(0, item.size, _RANGE_BYTES):
                     group.create_task(one(start))
-        kind = item.version.partition(":")[0]
-        if kind in hashlib.algorithms_available:
-            with part.open("rb") as whole:
-                found = await asyncio.to_thread(hashlib.file_digest, whole, kind)
-            _same_digest(item, found.hexdigest())
+
+    async def _in_one(self, item: Wanted, part: Path) -> None:
+        with part.open("wb") as file:
+
+            async def write(block: bytes) -> None:
+                await asyncio.to_thread(file.write, block)
+
+            async with self._ranges:
+                await _stream(self._store, item, write, lambda: file.seek(0))
 
     def _tell(self) -> None:
         self._done += 1
@@ -168,29 +197,73 @@ class _Fetching:
             self._say(f"fetched {self._done:,} of {len(self._missing):,} files")
 
 
-async def _get(store: ObjectStore, item: Wanted, span: tuple[int, int] | None = None) -> Any:
-    """An object's bytes, or those of a span of it, in the listed version; tried again with growing waits."""
+def _write_at(file: int, content: bytes, start: int) -> None:
+    """All of it: on a disk that is about to be full, one call writes a part and says nothing."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(file, rest, start)
+        rest, start = rest[written:], start + written
+
+
+async def _get(store: ObjectStore, item: Wanted, span: tuple[int, int] | None = None) -> bytes:
+    """An object's bytes, or those of a span of it."""
+    expected = span[1] - span[0] if span else item.size
+
+    async def read(answer: Any) -> Any:
+        content = await answer.bytes_async()
+        if len(content) != expected:
+            raise EOFError(f"{len(content):,} of {expected:,} bytes came")
+        return content
+
+    content: bytes = await _asked(store, item, {"range": span} if span else {}, read)
+    return content
+
+
+async def _stream(
+    store: ObjectStore,
+    item: Wanted,
+    take: Callable[[bytes], Awaitable[None]],
+    restart: Callable[[], object] = lambda: None,
+) -> None:
+    """Give an object's bytes to `take`, block by block; before a further try begins at the first byte, `restart` is called."""
+
+    async def read(answer: Any) -> None:
+        restart()
+        came = 0
+        async for block in answer.stream(min_chunk_size=_RANGE_BYTES):
+            await take(block)
+            came += len(block)
+        if came != item.size:
+            raise EOFError(f"{came:,} of {item.size:,} bytes came")
+
+    await _asked(store, item, {}, read)
+
+
+async def _asked(
+    store: ObjectStore, item: Wanted, options: dict[str, Any], read: Callable[[Any], Awaitable[Any]]
+) -> Any:
+    """What `read` makes of the answer to a request for an object in the listed version; tried again with growing waits."""
     kind, _, version = item.version.partition(":")
-    options: dict[str, Any] = {"range": span} if span else {}
     options |= {"etag": {"if_match": f'"{version}"'}, "version": {"version": version}}.get(kind, {})
-    for attempt in range(1, _TRIES + 1):
+    for pause in (*pauses(), None):
         try:
             answer = await obstore.get_async(store, item.key, options=options)
-            content = await answer.bytes_async()
             _same_object(item, answer.meta)
-            if len(content) == (span[1] - span[0] if span else item.size):
-                return content
-            trouble: Exception = EOFError(f"{len(content):,} bytes came")
+            return await read(answer)
         except (NotFoundError, FileNotFoundError):
-            raise RatchetError(f"{item.name} is gone since it was pinned", _ANEW) from None
+            raise RatchetError(f"{item.name} is gone since it was pinned", item.remedy) from None
         except PreconditionError:
             raise _changed(item) from None
-        except (BaseError, OSError) as error:
-            if lasts(error) or attempt == _TRIES:
-                raise bucket_trouble(error, item.name) from error
-            trouble = error
-        await asyncio.sleep(_FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - spreads the load
-    raise bucket_trouble(trouble, item.name)
+        except (BaseError, EOFError, OSError) as error:
+            if _NOT_PARTIAL.search(str(error)):
+                raise _NoRangesError from None
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise
+            trouble: Exception = error
+        if pause is None or lasts(trouble):
+            break
+        await asyncio.sleep(pause)
+    raise bucket_trouble(trouble, item.name) from trouble
 
 
 def _same_object(item: Wanted, meta: Any) -> None:
@@ -201,7 +274,15 @@ def _same_object(item: Wanted, meta: Any) -> None:
         raise _changed(item)
 
 
-def _compare(item: Wanted, content: Any) -> None:
+async def _compare_file(item: Wanted, path: Path) -> None:
+    kind = item.version.partition(":")[0]
+    if kind in hashlib.algorithms_available:
+        with path.open("rb") as file:
+            found = await asyncio.to_thread(hashlib.file_digest, file, kind)
+        _same_digest(item, found.hexdigest())
+
+
+def _compare(item: Wanted, content: bytes) -> None:
     kind = item.version.partition(":")[0]
     if kind in hashlib.algorithms_available:
         _same_digest(item, hashlib.new(kind, content, usedforsecurity=False).hexdigest())
@@ -210,7 +291,7 @@ def _compare(item: Wanted, content: Any) -> None:
 def _same_digest(item: Wanted, found: str) -> None:
     kind, _, version = item.version.partition(":")
     if found != version:
-        raise RatchetError(f"{item.name} has the {kind} {found}, not {version} as listed", "restore it, or pin again")
+        raise RatchetError(f"{item.name} has the {kind} {found}, not {version} as listed", item.remedy)
 
 
 def bare_etag(etag: str | None) -> str:
@@ -228,6 +309,15 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+def fetched_file(uri: str, item: Wanted) -> Path:
+    """Where an object of a source lies once it is fetched."""
+    return _folder(uri) / _file_name(item)
+
+
+def _folder(uri: str) -> Path:
+    return fetched_folder() / hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
 def _file_name(item: Wanted) -> str:
     """Its content's identity, and the endings that tell its format."""
     endings = "".join(PurePosixPath(item.key).suffixes[-2:])
@@ -235,9 +325,10 @@ def _file_name(item: Wanted) -> str:
     return identity + (endings if re.fullmatch(r"[A-Za-z0-9.]{1,20}", endings) else "")
 
 
-def _is_there(item: Wanted, path: Path) -> bool:
+def is_fetched(path: Path, size: int) -> bool:
+    """Whether a file is there and whole; it counts as wanted from now on."""
     try:
-        if path.stat().st_size != item.size:
+        if path.stat().st_size != size:
             return False
         os.utime(path)
     except FileNotFoundError:
@@ -254,7 +345,7 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _tidy(folder: Path, wanted: set[Path]) -> None:
+def tidy(folder: Path, wanted: set[Path]) -> None:
     """Remove what nobody has wanted for a day."""
     for path in folder.iterdir():
         if path not in wanted and time.time() - path.stat().st_mtime > _DAY_S:

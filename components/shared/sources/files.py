@@ -22,6 +22,8 @@ _SETTLED_NS = 2_000_000_000
 class Files:
     """A file, or all files below a folder. Names that start with `.` or `_` are skipped, as Spark and Hive do."""
 
+    origin = ""
+
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._root = Path(unquote(urlsplit(uri).path)) if uri.startswith("file://") else Path(uri)

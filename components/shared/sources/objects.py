@@ -1,21 +1,21 @@
 """Objects below a prefix of an S3 bucket, Amazon's or another's."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import obstore
 import polars as pl
-from obstore.exceptions import BaseError, NotFoundError
 
-from kfp_ratchet.components.shared.buckets import bucket_trouble, error_code, open_bucket, s3_client
+from kfp_ratchet.components.shared.buckets import ONE_TRY, bucket_trouble, error_code, open_bucket, s3_client
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.sources.fetching import Wanted, bare_etag, fetch_objects, fetch_tails
 from kfp_ratchet.components.shared.sources.source import SCHEMA, Memory, entries, hidden
 
-_PAGE = 1000
 _UNVERSIONED = "null"
+_UNREADABLE = r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]"
+"""Keys that obstore has no name for."""
 
 
 class Objects:
@@ -24,6 +24,8 @@ class Objects:
     A versioned bucket is read at the versions that were listed, whatever happened since. In another bucket every object must still have
     its ETag when it is read.
     """
+
+    origin = ""
 
     def __init__(self, uri: str) -> None:
         scheme, _, rest = uri.partition("://")
@@ -35,10 +37,12 @@ class Objects:
         self._is_folder = key.endswith("/") or not key
 
     def listing(self, memory: Memory) -> pl.DataFrame:
-        """See `Source`. One request for each thousand objects, and none of them is read."""
+        """See `Source`. A request for each thousand objects, and none of them is read."""
+        if self._key and re.search(_UNREADABLE, self._key):
+            raise self._unreadable(self._key)
         rows = self._single
         if rows is None:
-            rows = self._data(self._versions() if self._keeps_versions() else self._current())
+            rows = self._data(self._listed(versions=self._keeps_versions()))
         if rows.is_empty():
             raise InputError(f"there are no objects below {self.uri}", "check `source`, or wait for the data")
         return rows
@@ -70,7 +74,7 @@ class Objects:
 
     def _store(self) -> Any:
         try:
-            return open_bucket(f"s3://{self._bucket}")
+            return open_bucket(f"s3://{self._bucket}", retry_config=ONE_TRY)
         except Exception as error:
             raise bucket_trouble(error, self.uri) from error
 
@@ -79,17 +83,18 @@ class Objects:
         """The listing of the one object of this key; None when there is none, or nobody tells."""
         if self._is_folder:
             return None
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
-            meta = obstore.head(self._store(), self._key)
-        except (NotFoundError, FileNotFoundError):
-            return None
-        except BaseError as error:
-            # Who may read objects but not list them is told "forbidden" of one that is not there.
-            if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
-                return None
+            head = s3_client().head_object(Bucket=self._bucket, Key=self._key)
+        except ClientError:
+            return (
+                None  # The answer says no more than a number, and "forbidden" of what is not there to who may not list.
+            )
+        except BotoCoreError as error:
             raise bucket_trouble(error, self.uri) from error
-        name = self._key.rpartition("/")[2]
-        return pl.DataFrame([(name, meta["size"], _version(meta["version"], meta["e_tag"]))], SCHEMA, orient="row")
+        entry = (self._key.rpartition("/")[2], head["ContentLength"], _version(head.get("VersionId"), head.get("ETag")))
+        return pl.DataFrame([entry], SCHEMA, orient="row")
 
     def _keeps_versions(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -103,50 +108,38 @@ class Objects:
         except BotoCoreError as error:
             raise bucket_trouble(error, self.uri) from error
 
-    def _current(self) -> pl.DataFrame:
-        """What is there now, by ETag."""
-        try:
-            pages = obstore.list(self._store(), prefix=self._key or None, chunk_size=_PAGE)
-            return _frame(
-                ([meta["path"] for meta in page], [meta["size"] for meta in page], [_etag(meta) for meta in page])
-                for page in pages
-            )
-        except BaseError as error:
-            raise bucket_trouble(error, self.uri) from error
-
-    def _versions(self) -> pl.DataFrame:
-        """The newest version of all that is there."""
+    def _listed(self, versions: bool) -> pl.DataFrame:
+        """All that is below the prefix, markers and hidden names as well: columns path (the key), size, version."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        from kfp_ratchet.components.shared.sources.bucket_list import list_bucket
+
         try:
-            pages = s3_client().get_paginator("list_object_versions")
-            prefix = f"{self._key}/" if self._key else ""
-            newest = (
-                [one for one in page.get("Versions", ()) if one["IsLatest"]]
-                for page in pages.paginate(Bucket=self._bucket, Prefix=prefix)
-            )
-            return _frame(
-                (
-                    [one["Key"] for one in page],
-                    [one["Size"] for one in page],
-                    [_version(one["VersionId"], one["ETag"]) for one in page],
-                )
-                for page in newest
-            )
+            rows = list_bucket(self._bucket, f"{self._key}/" if self._key else "", versions)
         except ClientError as error:
-            if error_code(error) == "AccessDenied":
-                return self._current()
+            if versions and error_code(error) == "AccessDenied":
+                return self._listed(versions=False)
             raise bucket_trouble(error, self.uri) from error
         except BotoCoreError as error:
             raise bucket_trouble(error, self.uri) from error
+        # The version "null" is overwritten like an object of a bucket without versions.
+        by_etag = pl.col("id").is_in(["", _UNVERSIONED])
+        version = pl.when(by_etag).then("etag:" + pl.col("etag")).otherwise("version:" + pl.col("id"))
+        return rows.select("path", "size", version=version)
+
+    def _unreadable(self, key: str) -> InputError:
+        return InputError(
+            f"the key of {f's3://{self._bucket}/{key}'!r} has a control character, an empty part, or one that is '.' or '..'",
+            "copy the object to another key and delete this one",
+        )
 
     def _data(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Paths within the source, of what is data, in order."""
-        prefix = f"{self._key}/" if self._key else ""
-        path = pl.col("path").str.strip_prefix(prefix)
-        # Consoles make "folders": empty objects whose name ends with a slash, which obstore takes off.
-        marker = (pl.col("size") == 0) & ~path.str.contains(r"\.[^/]*$") | path.str.ends_with("/")
-        within = rows.filter(pl.col("path").str.starts_with(prefix) & ~marker).with_columns(path)
+        # Consoles and Hadoop make "folders": objects that are none.
+        rows = rows.filter(~pl.col("path").str.contains(r"(/|_\$folder\$)$"))
+        for key in rows.filter(pl.col("path").str.contains(_UNREADABLE))["path"].head(1):
+            raise self._unreadable(key)
+        within = rows.with_columns(pl.col("path").str.slice(len(self._key) + 1 if self._key else 0))
         odd = within["path"].str.contains(r"(^|/)[._]")
         kept = [not any(map(hidden, name.split("/"))) for name in within.filter(odd)["path"]]
         return pl.concat([within.filter(~odd), within.filter(odd).filter(pl.Series(kept, dtype=pl.Boolean))]).sort(
@@ -154,15 +147,5 @@ class Objects:
         )
 
 
-def _etag(meta: Any) -> str:
-    return f"etag:{bare_etag(meta['e_tag'])}"
-
-
 def _version(version: str | None, etag: str | None) -> str:
-    # The version "null" is overwritten like an object of a bucket without versions.
     return f"version:{version}" if version and version != _UNVERSIONED else f"etag:{bare_etag(etag)}"
-
-
-def _frame(pages: Iterator[Sequence[list[Any]]]) -> pl.DataFrame:
-    """Pages of keys, sizes and versions as one frame; what a page was made of is given up with it."""
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *(pl.DataFrame(page, SCHEMA) for page in pages)])

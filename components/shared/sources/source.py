@@ -50,6 +50,8 @@ class Source(Protocol):
     """A place that holds the files of one table."""
 
     uri: str
+    origin: str
+    """Which state of a moving reference was listed, such as `commit 1a2b…`; "" where versions say all, and before it is listed."""
 
     def listing(self, memory: Memory) -> pl.DataFrame:
         """All files in the order of their paths: columns path, size, version; see `FileEntry`. Reads no data that it need not read.

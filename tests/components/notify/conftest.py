@@ -319,6 +319,11 @@ def findings(verdict: str = "promote") -> dict[str, tuple[str, dict[str, Any]]]:
                 "reason": judged["reason"],
                 "decision": judged,
                 "card": card,
+                "lineage": {
+                    "commit": "3dbeaca4be0b1317b5b981b02167a1fe1b03190f and changes that were not committed",
+                    "pipeline YAML": "sha256:" + "ab" * 32,
+                    "hardware": "AMD EPYC, 2 cores, 25.3 GB",
+                },
                 **version,
             },
         ),

@@ -68,6 +68,19 @@ def test_title_that_is_a_machines_name_for_the_run(tmp_path, runs):
     assert "continuous-training-flights-2026-11-22-12-09-56-348689" in lineage.split("</section>")[0]
 
 
+def test_the_code_and_the_machine_that_made_a_candidate(tmp_path, runs):
+    runs.play(tmp_path, "now")
+    lineage = report(tmp_path, "now").split('id="lineage"')[1].split("</section>")[0]
+    for said in ("and changes that were not committed", "AMD EPYC, 2 cores", "<dt>Pipeline YAML</dt>", "ab" * 32):
+        assert said in lineage, said
+
+
+@pytest.mark.parametrize("told", [None, "abc", ["abc"], {"commit": {"deep": ["x"]}, "hardware": None}])
+def test_lineage_that_someone_else_wrote_into_the_journal(tmp_path, runs, told):
+    runs.play(tmp_path, "now", change={"register": {"lineage": told}})
+    assert 'id="lineage"' in report(tmp_path, "now")
+
+
 def test_slices_of_the_gate_that_are_not_drawn(tmp_path, runs):
     slices = [
         {

@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from kfp_ratchet.components.pin.pins import pin_run
+from kfp_ratchet.components.pin.pins import cache_epoch, pin_run
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import read_run
 from kfp_ratchet.components.shared.ledger import Draft, Ledger
 from kfp_ratchet.components.shared.manifest import Manifest
+from kfp_ratchet.components.shared.split import length
 from kfp_ratchet.components.shared.store import Store
 
 TIME = '{"time": "at"}'
@@ -25,12 +26,12 @@ def pin(tmp_path):
     (tmp_path / "data").mkdir()
     pins = str(tmp_path / "run-1" / "pin" / "pins")
 
-    def run(times=None, source=None, model_name="model", columns=TIME, window="{}", as_of="", store=None):
+    def run(times=None, source=None, model_name="model", columns=TIME, window="{}", as_of="", store=None, **more):
         if times is not None:
             pl.DataFrame({"at": times}).write_parquet(tmp_path / "data" / "part.parquet")
         source = str(tmp_path / "data") if source is None else source
         store = str(tmp_path / "store") if store is None else store
-        return pin_run(source, model_name, store, columns, window, as_of, pins, pins)
+        return pin_run(source, model_name, store, columns, window, as_of, pins, pins, **more)
 
     return run
 
@@ -97,13 +98,13 @@ def test_a_parameter_that_cannot_be_read_is_named(pin, parameters, told):
 
 def test_champion_and_baseline_come_from_the_ledger(pin, tmp_path):
     first = pin([date(2013, 1, 2)])
-    assert first[2:] == ("", "", 0, "", "", 0)
+    assert first[2:] == ("", "", 0, "", "", 0, "")
     ledger = Ledger(Store(str(tmp_path / "store")), "model")
     ledger.append(
         Draft(kind="promote", version="7", digest="sha256:aa", epoch=0, run="r", revision=first.revision, rows=123)
     )
-    assert pin()[2:] == ("7", "sha256:aa", 1, "", "", 0), "rows of the same revision are no baseline"
-    assert pin([date(2013, 1, 3)])[2:] == ("7", "sha256:aa", 1, "", "", 123)
+    assert pin()[2:] == ("7", "sha256:aa", 1, "", "", 0, ""), "rows of the same revision are no baseline"
+    assert pin([date(2013, 1, 3)])[2:] == ("7", "sha256:aa", 1, "", "", 123, "")
     fresh = Draft(kind="promote", version="8", digest="sha256:bb", epoch=1, run="r", sets_anchor=False)
     ledger.append(fresh)
     assert pin()[2:7] == ("8", "sha256:bb", 2, "7", "sha256:aa"), "a champion not shown to be better is no anchor"
@@ -133,3 +134,39 @@ def test_pin_never_loads_what_takes_seconds():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def at(text):
+    return datetime.fromisoformat(text)
+
+
+@pytest.mark.parametrize("max_age", ["5h", "36h", "1d", "7d", "2w"])
+def test_what_is_cached_is_never_served_when_it_is_older_than_the_max_age(max_age):
+    """Every moment of a stretch has the same epoch, and the next stretch another."""
+    start = at(cache_epoch(max_age, at("2026-11-22T21:30:00+00:00")))
+    assert start <= at("2026-11-22T21:30:00+00:00") < start + length(max_age)
+    last = start + length(max_age) - timedelta(microseconds=1)
+    assert cache_epoch(max_age, start) == cache_epoch(max_age, last) == start.isoformat()
+    assert cache_epoch(max_age, last + timedelta(microseconds=1)) == (start + length(max_age)).isoformat()
+
+
+def test_an_epoch_is_the_same_in_all_time_zones():
+    assert (
+        cache_epoch("1d", at("2026-11-23T01:30:00+05:00"))
+        == cache_epoch("1d", at("2026-11-22T20:30:00+00:00"))
+        == "2026-11-22T00:00:00+00:00"
+    )
+
+
+def test_without_a_max_age_the_epoch_never_changes(pin):
+    pins = pin([date(2013, 1, 2)])
+    assert pins.cache_epoch == ""
+    with_age = pin(cache_max_age="1d")
+    assert at(with_age.cache_epoch) <= datetime.now(UTC)
+    assert with_age._replace(cache_epoch="") == pins
+
+
+@pytest.mark.parametrize("text", ["7", "1 day", "0d", "-1d", "d", "٣d", "7d\n"])
+def test_a_max_age_that_is_no_length_is_refused(pin, text):
+    with pytest.raises(InputError, match="is not a length"):
+        pin([date(2013, 1, 2)], cache_max_age=text)

@@ -14,10 +14,11 @@ from kfp_ratchet.components.shared.archive import fetch_evidence, read_decision
 from kfp_ratchet.components.shared.columns import Columns
 from kfp_ratchet.components.shared.decision import Decision, Evaluation, Interval
 from kfp_ratchet.components.shared.entry import Draft
-from kfp_ratchet.components.shared.errors import InconclusiveError, RatchetError
+from kfp_ratchet.components.shared.errors import InconclusiveError, InputError, RatchetError
 from kfp_ratchet.components.shared.evidence import evidence_digest
 from kfp_ratchet.components.shared.journal import read_run
 from kfp_ratchet.components.shared.ledger import Ledger
+from kfp_ratchet.components.shared.lineage import Lineage
 from kfp_ratchet.components.shared.model import Card, model_digest
 from kfp_ratchet.components.shared.store import Store
 
@@ -81,10 +82,12 @@ def run_step(tmp_path, model, tracking_uri, request):
             tracking_uri,
             str(tmp_path / "store"),
             epoch,
+            step.provenance,
             str(tmp_path / run / "register" / "registration"),
             f"{tmp_path}/{run}/register/registration",
         )
 
+    step.provenance = "{}"
     step.ledger = Ledger(Store(str(tmp_path / "store")), name)
     step.details = lambda run="run-a": read_run(Store(str(tmp_path / "store")), run)["register"]
     return step
@@ -228,3 +231,56 @@ def test_the_journal_has_what_the_report_draws_and_where_the_inputs_came_from(ru
     assert {name: origin.step for name, origin in record.inputs.items()} == made_by
     written = json.loads((tmp_path / "run-a" / "register" / "registration").read_text())
     assert (written["version"], written["entry"]) == ("1", 1)
+
+
+def lineage_of(run_step, tmp_path, version="1"):
+    return Lineage.load(Store(str(tmp_path / "store")), run_step.ledger.model, version)
+
+
+@pytest.mark.parametrize("verdict", ["promote", "reject"])
+def test_what_made_a_version_is_kept_by_the_first_run_that_made_it(run_step, tmp_path, tracking_uri, verdict):
+    run_step.provenance = json.dumps({"commit": "abc", "dirty": True, "yaml_digest": "sha256:y"})
+    run_step(verdict=verdict)
+    run_step.provenance = json.dumps({"commit": "def", "dirty": False})
+    run_step(run="run-b", verdict=verdict)
+    kept = lineage_of(run_step, tmp_path)
+    assert (kept.run, kept.version, kept.verdict, kept.provenance.commit) == ("run-a", "1", verdict, "abc")
+    assert kept.decision_digest.startswith("sha256:") and kept.revision == "sha256:r"
+    assert [made.step for made in kept.steps] == ["train", "evaluate", "gate"], "they left no records, and are told"
+    (version,) = versions(tracking_uri, run_step)
+    assert (version.tags["ratchet.run"], version.tags["ratchet.commit"], version.tags["ratchet.dirty"]) == (
+        "run-b",
+        "def",
+        "false",
+    )
+    assert run_step.details().details["lineage"]["commit"] == "abc and changes that were not committed"
+
+
+def test_a_commit_that_nobody_told_has_no_tag(run_step, tracking_uri):
+    run_step()
+    (version,) = versions(tracking_uri, run_step)
+    assert not {"ratchet.commit", "ratchet.dirty", "ratchet.yaml_digest"} & set(version.tags)
+    assert "commit" not in run_step.details().details["lineage"]
+
+
+@pytest.mark.parametrize("place", ["keep", "append"])
+def test_a_kill_between_registry_lineage_and_ledger_loses_none_of_them(run_step, tmp_path, monkeypatch, place):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lineage if place == "keep" else Ledger, place, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_step()
+    assert (lineage_of(run_step, tmp_path) is not None) == (place == "append"), "before an entry speaks of the version"
+    run_step(run="run-b")
+    kept = lineage_of(run_step, tmp_path)
+    assert kept is not None and kept.run == ("run-a" if place == "append" else "run-b")
+    assert [entry.version for entry in run_step.ledger.entries()] == ["1"]
+
+
+def test_provenance_with_a_key_that_nobody_reads(run_step):
+    run_step.provenance = '{"comit": "abc"}'
+    with pytest.raises(InputError, match=r"provenance\.comit is not a setting"):
+        run_step()
+    assert run_step.ledger.entries() == []

@@ -180,3 +180,49 @@ def test_component_used_alone_without_a_store(tmp_path):
 def test_record_of_a_step_that_left_none(tmp_path):
     assert read_record(Store(str(tmp_path)), Origin(run="r1", step="train")) is None
     assert read_run(Store(str(tmp_path)), "r1") == {}
+
+
+def test_a_step_says_how_it_was_called_and_on_what_it_ran(tmp_path):
+    called = {"source": "data/a b.csv", "trials": 3, "columns": '{"target": "y"}'}
+    with journal(str(tmp_path), "/root/r1/ingest/dataset", parameters=called):
+        pass
+    left = read_run(Store(str(tmp_path)), "r1")["ingest"]
+    assert left.parameters == called
+    machine = left.environment
+    assert machine.package and machine.code.startswith("sha256:") and machine.python and machine.cores > 0
+    assert "polars" in machine.libraries and f"{machine.cores} core" in machine.hardware
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgresql://ann:hunter2@db/mlflow",
+        "https://hunter2@git.example/a.git",
+        '{"rows": "s3://key:hunter2@bucket/a", "more": "b"}',
+        '{"rows": "s3://key:hunter2@bucket/a", "more"',
+        " s3://bucket/a?secret_key=hunter2",
+        {"nested": ["s3://key:hunter2@bucket/a"]},
+    ],
+)
+def test_a_credential_in_a_parameter_that_the_journal_would_keep(tmp_path, value):
+    """A step refuses it, but its record is written before it can."""
+    with pytest.raises(InputError), journal(str(tmp_path), "/root/r1/pin/pins", parameters={"source": value}):
+        assert "hunter2" not in (tmp_path / "runs/r1/steps/pin.json").read_text()
+        raise InputError("source holds a password in its URI")
+    assert "hunter2" not in (tmp_path / "runs/r1/steps/pin.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'columns:\n  a:\n    check: "https://user@x"\n',
+        "SELECT 'a?key=b' AS x, y FROM t WHERE u LIKE '%://%'",
+        '{"flights": "# see https://x.example/?key=1\\nschema_type: polars"}',
+        "s3://bucket/a b",
+        "git@github.com:a/b",
+    ],
+)
+def test_a_harmless_parameter_that_was_taken_for_a_credential(tmp_path, value):
+    with journal(str(tmp_path), "/root/r1/ingest/dataset", parameters={"schema": value}):
+        pass
+    assert read_run(Store(str(tmp_path)), "r1")["ingest"].parameters == {"schema": value}

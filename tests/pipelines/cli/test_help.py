@@ -55,4 +55,13 @@ def test_completion_scripts_come_without_an_error(project):
     shown = project.ratchet("--show-completion", "bash")
     assert shown.returncode == 0 and "_RATCHET_COMPLETE" in shown.stdout
     asked = {"_RATCHET_COMPLETE": "complete_bash", "COMP_WORDS": "ratchet model ", "COMP_CWORD": "2"}
-    assert project.ratchet(**asked).stdout.split() == ["history", "live", "diff", "approve", "deny", "rollback"]
+    assert project.ratchet(**asked).stdout.split() == [
+        "history",
+        "live",
+        "trace",
+        "reproduce",
+        "diff",
+        "approve",
+        "deny",
+        "rollback",
+    ]
