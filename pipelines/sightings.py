@@ -42,7 +42,7 @@ class Sighting:
     Attributes:
         model: Registered name.
         version: Its version.
-        verdict: What the gate said of it last.
+        verdict: What the gate said of it: promote if ever, else its last word.
         time: When it was judged, or registered; UTC, ISO 8601.
         reigns: When it was champion, oldest first.
         revision: Of the data.
@@ -131,7 +131,9 @@ def _uses(store: Store, model: str, notes: list[str]) -> Iterator[tuple[str, _Us
             judged.setdefault(entry.version, []).append(entry)
     for version in dict.fromkeys([*kept, *judged]):
         lineage, about = kept.get(version), judged.get(version, [])
-        verdict = about[-1].kind if about else lineage.verdict if lineage else ""
+        # A champion that is judged against itself is rejected as unchanged, and was promoted all the same.
+        kinds: list[str] = [entry.kind for entry in about] or [lineage.verdict if lineage else ""]
+        verdict = "promote" if "promote" in kinds else kinds[-1]
         time = about[-1].time if about else lineage.time if lineage else ""
         seen = [lineage.revision if lineage else "", *(entry.revision for entry in about)]
         source = lineage.source if lineage else ""

@@ -69,7 +69,8 @@ def _tell(console: Terminal, pushed: "Pushed") -> None:
 
     done = [f"{counted(pushed.files, 'file')}, {decimal(pushed.bytes)}"]
     if pushed.uploaded is not None:
-        done.append(f"{pushed.uploaded:,} uploaded, the others were there" if pushed.uploaded else "all were there")
+        some = f"{pushed.uploaded:,} uploaded, the others were there"
+        done.append({0: "all were there", pushed.files: "all uploaded"}.get(pushed.uploaded, some))
     if pushed.removed:
         done.append(f"{counted(pushed.removed, 'object')} deleted")
     console.say(("pushed", "bold green"), f"  {'; '.join(done)}")

@@ -13,7 +13,10 @@ FLIGHTS = Path(__file__).parents[3] / "examples/flights"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "version"),
-    [("demo_dvc.py", "2013-01.parquet  432,067 bytes  md5:")],
+    [
+        ("demo_dvc.py", "2013-01.parquet  432,067 bytes  md5:"),
+        ("demo_s3.py", "2013-01.parquet  432,067 bytes  version:"),
+    ],
 )
 def test_a_demonstration_traces_the_model_to_its_objects_and_leaves_nothing_running(script, version, tmp_path):
     """In a copy of the example, away from what a developer has there."""
@@ -25,9 +28,12 @@ def test_a_demonstration_traces_the_model_to_its_objects_and_leaves_nothing_runn
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Promoted  first model" in done.stdout
     assert "served from the cache" in done.stdout
-    trace = done.stdout.split("$ ratchet model trace")[-1]
+    trace = done.stdout.split("$ ratchet model trace flights@champion")[-1]
     assert version in trace
     assert done.stdout.rstrip().endswith("flights: stopped")
+    if script == "demo_s3.py":
+        assert "flights v1  promote, champion since" in done.stdout
+        assert "Reproduced  flights v1: the same bytes" in done.stdout
     left = [path.name for path in Path("/proc").glob("[0-9]*") if str(tmp_path) in _command(path)]
     assert not left
 
