@@ -90,7 +90,7 @@ def sightings(project: Project, models: Iterable[str], what: str) -> tuple[list[
         raise InputError("no object is named", "give a path, a URI, a version or a revision")
     uses: dict[str, list[_Use]] = {}
     for model in models:
-        for revision, use in _uses(project.store, model, notes):
+        for revision, use in _uses(project, model, notes):
             uses.setdefault(revision, []).append(use)
     found: list[Sighting] = []
     for revision, users in uses.items():
@@ -113,8 +113,9 @@ def _sighting(use: _Use, revision: str, objects: tuple[Listed, ...]) -> Sighting
     return Sighting(use.model, use.version, use.verdict, use.time, use.reigns, revision, objects)
 
 
-def _uses(store: Store, model: str, notes: list[str]) -> Iterator[tuple[str, _Use]]:
+def _uses(project: Project, model: str, notes: list[str]) -> Iterator[tuple[str, _Use]]:
     """Each revision that a version of a model was made from, or judged on in any run, once."""
+    store = project.store
     entries = Ledger(store, model).entries()
     kept: dict[str, Lineage] = {}
     for version in versions(store, model):
@@ -136,7 +137,11 @@ def _uses(store: Store, model: str, notes: list[str]) -> Iterator[tuple[str, _Us
         verdict = "promote" if "promote" in kinds else kinds[-1]
         time = about[-1].time if about else lineage.time if lineage else ""
         seen = [lineage.revision if lineage else "", *(entry.revision for entry in about)]
-        source = lineage.source if lineage else ""
+        source = lineage.source if lineage else str(project.config.parameters()["source"])
+        if lineage is None:
+            notes.append(
+                f"no lineage of v{version} of {model} is kept: its data is taken to be where ratchet.yaml says"
+            )
         use = _Use(model, version, verdict, time, tuple(reigns(entries, version)), source)
         for revision in dict.fromkeys(filter(None, seen)):
             yield revision, use

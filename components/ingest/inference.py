@@ -45,5 +45,7 @@ def _are(values: pl.Series, dtype: Dtype) -> bool:
     if values.cast(dtype, strict=False).null_count() or values.str.starts_with("+").any():
         # A plus begins a telephone number.
         return False
+    if dtype == pl.Float64 and values.str.contains(r"[.eE]").any():
+        return True
     long = values.filter(values.str.len_bytes() > 18)
     return not long.filter(long.str.contains(r"^-?\d+$")).cast(pl.Int64, strict=False).null_count()

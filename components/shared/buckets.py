@@ -86,6 +86,26 @@ def s3_client() -> Any:
     )
 
 
+def versioning(uri: str) -> str:
+    """Whether a bucket keeps versions: Enabled, Suspended (older ones are kept), or "" for never, or when nobody may tell.
+
+    Raises:
+        RatchetError: S3 does not answer, or answers that there is no such bucket or that the credentials are not good.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return str(s3_client().get_bucket_versioning(Bucket=uri.split("/")[2]).get("Status", ""))
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        refused = error_code(error) in _DENIED or not lasts(error)
+        if refused and (status < 500 or status == 501):  # Not known to this server, or not to us.
+            return ""
+        raise bucket_trouble(error, uri) from error
+    except BotoCoreError as error:
+        raise bucket_trouble(error, uri) from error
+
+
 def pauses() -> Iterator[float]:
     """Seconds to wait before each further try of a request."""
     for attempt in range(1, _TRIES):

@@ -19,8 +19,11 @@ _SECRET_KEYS = {"key", "sig", "pwd", "auth"}
 _SHAPES = {
     "an AWS access key": re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a GitHub token": re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,})"),
-    "a Slack token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}|\bAIza[A-Za-z0-9_-]{35}|\bhf_[A-Za-z]{30,}|\bglpat-[\w-]{20}"),
+    "a Slack token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/T\w+/B\w+/\w{8,}"),
+    "an API key": re.compile(
+        r"\bsk-[A-Za-z0-9_-]{20,}|\bAIza[A-Za-z0-9_-]{35}|\bhf_[A-Za-z]{30,}|\bglpat-[\w-]{20}"
+        r"|\b[rs]k_live_\w{16,}|\bnpm_[A-Za-z0-9]{30,}|\b(Shared)?A(ccess|ccount)Key=[\w+/]{20,}"
+    ),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     "a signed token (JWT)": re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*"),
 }
@@ -30,6 +33,8 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\]+")
+_PASSWORD = re.compile(r"://[^\s/:@]+:(?!//|\d+(/|$))[^@\s]+@")
+"""Up to the @, since secret keys may hold a slash, where URIs otherwise end their host; a number before a slash is a port."""
 _AWS_SECRET = re.compile(r"[A-Za-z0-9/+]{40}")
 _AWS_SECRET_BITS = 4.3
 """Entropy a character: 40 random ones of this alphabet have about 4.7, paths and names under 4.2, hex digits at most 4."""
@@ -49,12 +54,21 @@ _NOT_THE_SECRET = {
     "type",
     "count",
     "limit",
+    "column",
+    "field",
+    "length",
+    "min",
+    "max",
 }
 
 
 def credential_in(uri: str) -> str:
     """What in a URI looks like a secret, in words that do not repeat it; "" when nothing does."""
-    uri = uri.removeprefix("dvc://")  # what follows is a URI itself, of the Git repository
+    if _PASSWORD.search(uri):
+        return "a password"
+    if shape := _shape_in(uri):
+        return shape
+    uri = re.sub("^dvc://", "", uri, flags=re.IGNORECASE)  # what follows is a URI itself, of the Git repository
     if "://" not in uri:
         return ""
     try:
@@ -67,7 +81,7 @@ def credential_in(uri: str) -> str:
     # A lone user part of a web address is a token (https://TOKEN@host/...); elsewhere it is a user name (s3a://, postgresql://).
     if parts.username and parts.scheme in ("http", "https"):
         return "a user or token"
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+    for name, _ in parse_qsl(f"{parts.query}&{parts.fragment}", keep_blank_values=True):
         bare = name.lower().replace("-", "").replace("_", "")
         if bare in _SECRET_KEYS or any(word in bare for word in _SECRET_WORDS):
             return f"a secret in {name!r}"
@@ -100,8 +114,13 @@ def public_address(uri: str) -> str:
 
 
 def without_credentials(value: Any) -> Any:
-    """A parameter's value as it may be kept: the value itself, or `HIDDEN` when it is, or is JSON of, a URI that holds a secret."""
-    return HIDDEN if any(map(credential_in, _uris(value))) else value
+    """A parameter's value as it may be kept: the value itself, or `HIDDEN` when it holds a known kind of key, or a URI with a secret."""
+    return HIDDEN if _shape_in(str(value)) or any(map(credential_in, _uris(value))) else value
+
+
+def _shape_in(text: str) -> str:
+    """The kind of key in a text that is known by its look; "" for none."""
+    return next((what for what, shape in _SHAPES.items() if shape.search(text)), "")
 
 
 def _uris(value: Any) -> Iterator[str]:
@@ -120,9 +139,8 @@ def _uris(value: Any) -> Iterator[str]:
 
 def secret_in(text: str) -> str:
     """What in any text looks like a secret, in words that do not repeat it; "" when nothing does."""
-    for what, shape in _SHAPES.items():
-        if shape.search(text):
-            return what
+    if shape := _shape_in(text):
+        return shape
     if _AWS_SECRET.fullmatch(text.strip()) and _entropy(text.strip()) > _AWS_SECRET_BITS:
         return "what looks like an AWS secret key"
     for found in _NAMED.finditer(text):

@@ -112,6 +112,20 @@ def test_who_has_seen_an_object(story, what, found):
     assert story.seen(what) == found
 
 
+def test_versions_without_lineage_are_searched_where_the_configuration_says(story):
+    for key in list(story.store.keys("lineage")):
+        story.store.delete(key)
+    config = story.past.folder / "ratchet.yaml"
+    config.write_text(
+        config.read_text()
+        .replace("source: data.csv", f"source: {SOURCE}")
+        .replace("a: schema.yaml", "a: {flights: schema.yaml}")
+    )
+    found, notes = sightings(Project.open(config), ["mine"], "s3://bucket/raw/flights/month=02/a.parquet")
+    assert [one.version for one in found] == ["2", "3"]
+    assert "no lineage of v1 of mine is kept" in notes[0]
+
+
 @pytest.mark.parametrize("what", ["", " ", '""'])
 def test_a_blank_name_that_all_objects_would_begin_with(story, what):
     told = story.ratchet("model", "trace", "--data", what)

@@ -1,6 +1,7 @@
 """Many objects to local files at once: each verified, none half there, and what is there is not fetched again."""
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -348,5 +349,6 @@ def _check_space(folder: Path, needed: int) -> None:
 def tidy(folder: Path, wanted: set[Path]) -> None:
     """Remove what nobody has wanted for a day."""
     for path in folder.iterdir():
-        if path not in wanted and time.time() - path.stat().st_mtime > _DAY_S:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another run's, which has just given it its name
+            if path not in wanted and time.time() - path.stat().st_mtime > _DAY_S:
+                path.unlink()

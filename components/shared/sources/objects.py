@@ -2,16 +2,22 @@
 
 import re
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from kfp_ratchet.components.shared.buckets import ONE_TRY, bucket_trouble, error_code, open_bucket, s3_client
+from kfp_ratchet.components.shared.buckets import (
+    ONE_TRY,
+    bucket_trouble,
+    error_code,
+    open_bucket,
+    s3_client,
+    versioning,
+)
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.sources.fetching import Wanted, bare_etag, fetch_objects, fetch_tails
-from kfp_ratchet.components.shared.sources.source import SCHEMA, Memory, entries, hidden
+from kfp_ratchet.components.shared.sources.source import SCHEMA, FileEntry, Memory, entries, hidden
 
 _UNVERSIONED = "null"
 _UNREADABLE = r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]"
@@ -35,24 +41,28 @@ class Objects:
         self.uri = uri
         self._key = key.rstrip("/")
         self._is_folder = key.endswith("/") or not key
+        self._is_object: bool | None = None
 
     def listing(self, memory: Memory) -> pl.DataFrame:
         """See `Source`. A request for each thousand objects, and none of them is read."""
         if self._key and re.search(_UNREADABLE, self._key):
             raise self._unreadable(self._key)
-        rows = self._single
+        rows = self._single()
+        self._is_object = rows is not None
         if rows is None:
-            rows = self._data(self._listed(versions=self._keeps_versions()))
+            rows = self._data(self._listed(versions=bool(versioning(self.uri))))
         if rows.is_empty():
             raise InputError(f"there are no objects below {self.uri}", "check `source`, or wait for the data")
         return rows
 
     def fetch(self, files: pl.DataFrame, say: Callable[[str], None]) -> list[Path]:
         """See `Source`."""
+        self._settle(files)
         return fetch_objects(self._store(), self.uri, self._wanted(files), say)
 
     def tails(self, files: pl.DataFrame, size: int) -> list[bytes]:
         """See `Source`."""
+        self._settle(files)
         return fetch_tails(self._store(), self._wanted(files), size)
 
     def name(self, path: str) -> str:
@@ -60,12 +70,27 @@ class Objects:
         return f"s3://{self._bucket}/{self._full(path)}"
 
     def _full(self, path: str) -> str:
-        if not self._key:
-            return path
-        # Below a prefix there may be an object of the prefix's own name.
-        if path == self._key.rpartition("/")[2] and self._single is not None:
-            return self._key
-        return f"{self._key}/{path}"
+        return self._key if self._is_object else f"{self._key}/{path}" if self._key else path
+
+    def _settle(self, files: pl.DataFrame) -> None:
+        """Find out of files that another process has listed whether the source is an object: below a prefix one may have its name."""
+        if self._is_object is None:
+            named_alike = files["path"].to_list() == [self._key.rpartition("/")[2]]
+            self._is_object = not self._is_folder and named_alike and not self._is_below(entries(files)[0])
+
+    def _is_below(self, entry: FileEntry) -> bool:
+        """Whether this is an object below the prefix, though it may be deleted by now."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        kind, _, version = entry.version.partition(":")
+        asked = {"VersionId": version} if kind == "version" else {"IfMatch": f'"{version}"'}
+        try:
+            head = s3_client().head_object(Bucket=self._bucket, Key=f"{self._key}/{entry.path}", **asked)
+        except ClientError:
+            return False
+        except BotoCoreError as error:
+            raise bucket_trouble(error, self.uri) from error
+        return _version(head.get("VersionId") if kind == "version" else "", head.get("ETag")) == entry.version
 
     def _wanted(self, files: pl.DataFrame) -> list[Wanted]:
         return [
@@ -78,35 +103,33 @@ class Objects:
         except Exception as error:
             raise bucket_trouble(error, self.uri) from error
 
-    @cached_property
     def _single(self) -> pl.DataFrame | None:
         """The listing of the one object of this key; None when there is none, or nobody tells."""
         if self._is_folder:
             return None
         from botocore.exceptions import BotoCoreError, ClientError
 
+        client = s3_client()
         try:
-            head = s3_client().head_object(Bucket=self._bucket, Key=self._key)
+            head = client.head_object(Bucket=self._bucket, Key=self._key)
         except ClientError:
-            return (
-                None  # The answer says no more than a number, and "forbidden" of what is not there to who may not list.
-            )
+            # The answer says no more than a number, and "forbidden" of what is not there to who may not list.
+            return None
         except BotoCoreError as error:
             raise bucket_trouble(error, self.uri) from error
+        try:
+            below = client.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._key}/", MaxKeys=1).get("KeyCount", 0)
+        except ClientError:
+            below = 0  # Who may not list can only mean the object.
+        if below and not head["ContentLength"]:
+            return None
+        if below:
+            raise InputError(
+                f"{self.uri} is an object, and there are others below {self.uri}/",
+                f"write {self.uri}/ for those, or give the object another key",
+            )
         entry = (self._key.rpartition("/")[2], head["ContentLength"], _version(head.get("VersionId"), head.get("ETag")))
         return pl.DataFrame([entry], SCHEMA, orient="row")
-
-    def _keeps_versions(self) -> bool:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            return "Status" in s3_client().get_bucket_versioning(Bucket=self._bucket)
-        except ClientError as error:
-            if error_code(error) in ("NoSuchBucket", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-                raise bucket_trouble(error, self.uri) from error
-            return False  # Nobody tells: then ETags are compared.
-        except BotoCoreError as error:
-            raise bucket_trouble(error, self.uri) from error
 
     def _listed(self, versions: bool) -> pl.DataFrame:
         """All that is below the prefix, markers and hidden names as well: columns path (the key), size, version."""

@@ -1,5 +1,6 @@
 """A file on a web server."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -117,6 +118,8 @@ class Web:
         digest, size = hashlib.sha256(), 0
         folder = self._target(FileEntry(self._file, 0, "")).parent
         part = folder / f"{uuid.uuid4().hex}.part"
+        if self._file.endswith((".gz", ".zst")):
+            answer.raw.headers.pop("Content-Encoding", None)  # Said of the file by mistake: it would come unpacked.
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
@@ -136,7 +139,8 @@ class Web:
                 disk_trouble(error) or f"check the folder, or name another in {FETCHED}",
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         return found
 
     def _tail(self, entry: FileEntry, size: int) -> bytes:
@@ -227,9 +231,9 @@ def _tells_changes(answer: requests.Response) -> bool:
     """Whether another content would have another `Last-Modified`."""
     try:
         changed, now = (parsedate_to_datetime(answer.headers[name]) for name in ("Last-Modified", "Date"))
-    except (KeyError, ValueError):
+        return _size(answer) is not None and (now - changed).total_seconds() >= _STRONG_AFTER_S
+    except (KeyError, ValueError, TypeError):  # TypeError: the zone -0000 makes a time without one
         return False
-    return _size(answer) is not None and (now - changed).total_seconds() >= _STRONG_AFTER_S
 
 
 def _said(error: requests.RequestException) -> str:
