@@ -22,6 +22,7 @@ def lineage(run: RunView) -> list[tuple[str, str, str]]:
         ("Run", run.run, "digest"),
         ("Revision of the data", pin.get("revision") or ingest.get("revision") or card.get("revision"), "digest"),
         ("Source", _text(pin.get("source")), ""),
+        ("At", _text(pin.get("origins")), ""),
         ("Window", _text(pin.get("window")), ""),
         ("Split", evaluate.get("split_rule") or card.get("split_rule"), ""),
         ("Rows read", ", ".join(_tables_read(ingest)), ""),

@@ -82,6 +82,9 @@ class Lineage(BaseModel):
     revision: str = Field(default="", description="Digest of the manifest of its data.")
     manifest: str = Field(default="", description="The manifest's key in the store.")
     source: str = Field(default="", description="Where the data was: a URI, or JSON of URIs by table.")
+    origins: dict[str, str] = Field(
+        default_factory=dict, description="By table, what a moving source was at: for `dvc://` the commit."
+    )
     window: dict[str, Any] = Field(default_factory=dict, description="The window, with the end that was pinned.")
     schema_digest: str = Field(default="", description="Digest of the text of the user's schema.")
     policy_digest: str = ""
@@ -190,6 +193,7 @@ def collect(
         revision=card.revision,
         manifest=_manifest(card.revision),
         source=parameters.get("ingest", {}).get("source", ""),
+        origins=_origins(store, steps),
         window=card.window,
         schema_digest=digest(schema) if schema else "",
         policy_digest=decided.policy_digest,
@@ -237,6 +241,14 @@ def versions(store: Store, model: str) -> list[str]:
     """The versions of a model whose lineage is kept, in their order."""
     names = [key.rpartition("/")[2].removesuffix(".json") for key in store.keys(f"lineage/{model}")]
     return sorted(filter(str.isdecimal, names), key=int)
+
+
+def _origins(store: Store, steps: Iterable[MadeBy]) -> dict[str, str]:
+    """What `pin` found the sources at. It hands over no artifact either: it ran where `ingest` did."""
+    run = next((made.run for made in steps if made.step == "ingest"), "")
+    pinned, _ = _kept(store, Origin(run=run, step="pin")) if run else (None, "")
+    found = pinned.details.get("origins") if pinned else None
+    return {name: str(origin) for name, origin in found.items() if origin} if isinstance(found, dict) else {}
 
 
 def _tuning(store: Store, fit: Record, runs: Iterable[str]) -> Record | None:

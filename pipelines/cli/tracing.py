@@ -141,7 +141,8 @@ def _data(found: "Trace", files: bool) -> Iterator[Line]:
         yield "data", "window " + ", ".join(f"{key} {value}" for key, value in lineage.window.items() if value)
     sources = parse_source(lineage.source) if lineage.source else {}
     for name, rows in (found.manifest.tables if found.manifest else {}).items():
-        place = f" in {sources[name]}" if name in sources else ""
+        origin = f" at {lineage.origins[name]}" if name in lineage.origins else ""
+        place = f" in {sources[name]}{origin}" if name in sources else ""
         yield "data", f"{name}: {counted(rows.height, 'file')}, {int(rows['size'].sum()):,} bytes{place}"
         shown = rows if files else rows.head(_FIRST)
         for row in shown.iter_rows(named=True):

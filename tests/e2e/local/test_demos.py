@@ -34,6 +34,8 @@ def test_a_demonstration_traces_the_model_to_its_objects_and_leaves_nothing_runn
     if script == "demo_s3.py":
         assert "flights v1  promote, champion since" in done.stdout
         assert "Reproduced  flights v1: the same bytes" in done.stdout
+    else:
+        assert "in dvc://lake@main:flights at commit " in trace
     left = [path.name for path in Path("/proc").glob("[0-9]*") if str(tmp_path) in _command(path)]
     assert not left
 
