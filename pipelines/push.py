@@ -15,7 +15,7 @@ class Pushed:
     source: str
     """URI for `ratchet.yaml`."""
     revision: str
-    """What a run that starts now would pin; "" when that is not known before someone commits."""
+    """What a run that starts now would pin, if this is its only table; "" when that is not known before someone commits."""
     files: int
     bytes: int
     """Of all files."""
@@ -38,6 +38,7 @@ def push(
     mirror: bool = False,
     unversioned: bool = False,
     commit: bool = True,
+    yes: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Pushed:
     """Push a folder or file.
@@ -48,6 +49,7 @@ def push(
         mirror: Remove from the bucket what the folder does not have.
         unversioned: Take a bucket that keeps no versions.
         commit: Commit what DVC wrote.
+        yes: Let `mirror` remove more objects than the folder has files.
         say: Told about progress.
 
     Raises:
@@ -62,7 +64,7 @@ def push(
             raise InputError("--no-commit is for DVC, and the target is a bucket", "leave it out")
         from kfp_ratchet.pipelines.push_bucket import push_to_bucket
 
-        return push_to_bucket(folder, target, mirror, unversioned, say)
+        return push_to_bucket(folder, target, mirror, unversioned, yes, say)
     if target == "dvc" or target.startswith("dvc://"):
         if mirror or unversioned:
             raise InputError(

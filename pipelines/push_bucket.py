@@ -10,9 +10,11 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import ObjectStore
 
-from kfp_ratchet.components.shared.buckets import bucket_trouble, error_code, open_bucket, reason, s3_client
+from kfp_ratchet.components.shared.buckets import bucket_trouble, open_bucket, reason, versioning
+from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.manifest import list_source
+from kfp_ratchet.components.shared.names import counted
 from kfp_ratchet.components.shared.sources import Memory, open_source
 from kfp_ratchet.components.shared.sources.source import FileEntry, entries, hidden
 from kfp_ratchet.pipelines.push import Pushed
@@ -24,17 +26,23 @@ _DIGEST = "sha256"
 """Name under which an object keeps the digest of its bytes: its ETag is none where the bucket encrypts with a key of its own."""
 
 
-def push_to_bucket(folder: Path, uri: str, mirror: bool, unversioned: bool, say: Callable[[str], None]) -> Pushed:
+def push_to_bucket(
+    folder: Path, uri: str, mirror: bool, unversioned: bool, yes: bool, say: Callable[[str], None]
+) -> Pushed:
     """Upload what the bucket does not have yet; see `push`. Whoever was interrupted goes on where he was.
 
     Raises:
-        InputError: The bucket keeps no versions and `unversioned` is not given, or it is not there.
+        InputError: The bucket keeps no versions and `unversioned` is not given, it is not there, or a mirror would empty it.
         RatchetError: It cannot be read or written, or a file changed meanwhile.
     """
     uri = uri.rstrip("/")
     if not uri.partition("://")[2]:
         raise InputError(f"the target {uri!r} names no bucket", "write s3://bucket/prefix")
-    versioned = _keeps_versions(uri)
+    if mirror and folder.is_file():
+        raise InputError(f"--mirror deletes what the folder does not have, and {folder} is a file", "leave it out")
+    if mirror and not uri.partition("://")[2].partition("/")[2]:
+        raise InputError(f"--mirror would empty all of the bucket {uri}", "name a prefix: s3://bucket/prefix")
+    versioned = versioning(uri) == "Enabled"
     if not versioned and not unversioned:
         bucket = uri.split("/")[2]
         raise InputError(
@@ -44,13 +52,18 @@ def push_to_bucket(folder: Path, uri: str, mirror: bool, unversioned: bool, say:
         )
     files = entries(open_source(str(folder)).listing(Memory({})))
     pushing = _Pushing(folder, uri)
+    others = pushing.others({file.path for file in files})
+    if mirror and len(others) > len(files) and not yes:
+        raise InputError(
+            f"--mirror would delete {counted(len(others), 'object')} of {uri}, and the folder has {counted(len(files), 'file')}",
+            "check the folder and the target; if that is meant, add --yes",
+        )
     try:
         uploaded = 0
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             for number, new in enumerate(pool.map(pushing.push, files), 1):
                 uploaded += new
                 say(f"pushed {number:,} of {len(files):,} files")
-        others = pushing.others({file.path for file in files})
         if mirror and others:
             obstore.delete(pushing.store, others)
     except (BaseError, OSError) as error:
@@ -79,6 +92,11 @@ class _Pushing:
             pages = obstore.list(self.store)
             self._there: dict[str, Any] = {meta["path"]: meta for page in pages for meta in page}
         except Exception as error:
+            if "invalid path" in str(error):
+                raise InputError(
+                    f"{uri} holds a key that no run can read: {reason(error)}",
+                    "copy the object to another key and delete this one",
+                ) from error
             raise bucket_trouble(error, uri) from error
         self._folder = folder
         self._uri = uri
@@ -89,6 +107,9 @@ class _Pushing:
         if self._is_there(file, path):
             return False
         before = path.stat()
+        # It was listed a while ago, and its digest is to be true of what is sent now.
+        if digest_file(path) != file.version:
+            raise _changes(path)
         try:
             obstore.put(
                 self.store,
@@ -103,7 +124,9 @@ class _Pushing:
             raise InputError(f"{path} has a name that no object can have: {reason(error)}", "rename it") from None
         after = path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or after.st_size != file.size:
-            raise RatchetError(f"{path} changes while it is pushed", "wait until it is complete, then push again")
+            # Later pushes would believe its digest.
+            obstore.delete(self.store, file.path)
+            raise _changes(path)
         return True
 
     def others(self, names: set[str]) -> list[str]:
@@ -123,6 +146,10 @@ class _Pushing:
         return bool(kept.get(_DIGEST) == file.version.partition(":")[2])
 
 
+def _changes(path: Path) -> RatchetError:
+    return RatchetError(f"{path} changes while it is pushed", "wait until it is complete, then push again")
+
+
 def _etag(path: Path, size: int) -> str:
     """The ETag that S3 gives to what is uploaded here: the md5 of the bytes, or that of the md5s of the parts."""
     with path.open("rb") as file:
@@ -134,20 +161,6 @@ def _etag(path: Path, size: int) -> str:
 
 def _md5(content: bytes = b"") -> Any:
     return hashlib.md5(content, usedforsecurity=False)
-
-
-def _keeps_versions(uri: str) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        answer = s3_client().get_bucket_versioning(Bucket=uri.split("/")[2])
-    except ClientError as error:
-        if error_code(error) in ("NotImplemented", "MethodNotAllowed", "AccessDenied"):
-            return False
-        raise bucket_trouble(error, uri) from error
-    except BotoCoreError as error:
-        raise bucket_trouble(error, uri) from error
-    return bool(answer.get("Status") == "Enabled")
 
 
 def _unwritable(error: Exception, uri: str) -> RatchetError:

@@ -11,7 +11,9 @@ from typing import Any
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.manifest import list_source
 from kfp_ratchet.components.shared.names import listed
+from kfp_ratchet.components.shared.sources.dvc_outputs import tracked
 from kfp_ratchet.components.shared.sources.repository import commit_at, git, uncommitted
+from kfp_ratchet.components.shared.sources.source import hidden
 from kfp_ratchet.components.shared.sources.tracked import parse_tracked
 from kfp_ratchet.pipelines.push import Pushed
 
@@ -20,23 +22,28 @@ def push_to_dvc(folder: Path, target: str, commit: bool, say: Callable[[str], No
     """Add, push and commit; see `push`. Whoever was interrupted goes on where he was.
 
     Raises:
-        InputError: The target is no folder of a DVC repository on this machine, or changes of the user's would be committed with it.
+        InputError: The target is no folder of a DVC repository on this machine; changes of the user's would be committed with it; or
+            what lies there and nowhere else would be lost.
         RatchetError: DVC or Git refuse.
     """
     repository, path = _placed(folder, target)
     top = Path(
         git(repository, "rev-parse", "--show-toplevel", wrong=f"{repository} is not in a Git repository").strip()
     )
+    _refuse_place(top, path, target)
     with _quiet(), _dvc(path.parent if path.parent.is_dir() else repository) as repo:
         if not repo.config["core"].get("remote"):
             raise InputError(
                 f"the DVC repository {repo.root_dir} has no default remote",
                 "run `dvc remote add --default NAME URL` and commit",
             )
+        _refuse_empty(folder)
         names = [f"{path}.dvc", str(path.parent / ".gitignore")]
         written = [str(Path(name).relative_to(top)) for name in names]
         if commit:
             _refuse_others(top, written, path.name)
+        if folder.resolve() != path:
+            _refuse_lost(repo, top, path)
         say(f"dvc add {path.relative_to(repo.root_dir)}")
         if folder.resolve() == path:
             repo.add([str(path)])
@@ -67,7 +74,8 @@ def _placed(folder: Path, target: str) -> tuple[Path, Path]:
     found = folder.resolve()
     if target == "dvc":
         inside = found.parent
-        top = git(inside, "rev-parse", "--show-toplevel", wrong=f"{folder} is not in a Git repository").strip()
+        led = "" if found == folder.absolute() else f" leads to {found}, which"
+        top = git(inside, "rev-parse", "--show-toplevel", wrong=f"{folder}{led} is not in a Git repository").strip()
         return Path(top), found
     named, rev, path = parse_tracked(target)
     if rev:
@@ -109,6 +117,41 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _refuse_place(top: Path, path: Path, target: str) -> None:
+    """Refuse a target that is no place for data in the repository."""
+    if not path.is_relative_to(top):
+        raise InputError(f"the target {target!r} leads to {path}, outside of the repository {top}", "name a path in it")
+    if path == top or {".git", ".dvc"} & set(path.relative_to(top).parts):
+        raise InputError(f"{path} is the repository's own, and no place for data", "name a folder for the data in it")
+
+
+def _refuse_empty(folder: Path) -> None:
+    """Refuse a folder that no run could read once it is committed."""
+    if folder.is_dir() and not any(
+        path.is_file() and not any(map(hidden, path.relative_to(folder).parts)) for path in folder.rglob("*")
+    ):
+        raise InputError(f"the folder {str(folder)!r} holds no files", "names that start with . or _ do not count")
+
+
+def _refuse_lost(repo: Any, top: Path, path: Path) -> None:
+    """Refuse to replace what DVC does not have: it would be gone."""
+    if not path.exists():
+        return
+    if git(top, "ls-files", "-z", "--", str(path)):
+        raise InputError(f"{path} is Git's, or holds files that are", "name another path")
+    out = next((out for out in tracked(repo, str(path)) if out.fs_path == str(path)), None)
+    if out is None:
+        raise InputError(
+            f"{path} is there, and DVC does not track it: what it holds would be lost",
+            "move it away or `dvc add` it first, or name another path",
+        )
+    if out.workspace_status():
+        raise InputError(
+            f"{path} is not as DVC has it: what is new there would be lost",
+            "`dvc add` it to keep that, or `dvc checkout --force` it to give that up; then push again",
+        )
 
 
 def _refuse_others(top: Path, files: list[str], name: str) -> None:

@@ -34,6 +34,9 @@ def push(
             "--unversioned", help="Push to a bucket that keeps no versions: a revision ends with the next push."
         ),
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Let --mirror delete more objects than the folder has files.")
+    ] = False,
     no_commit: Annotated[
         bool, typer.Option("--no-commit", help="With DVC, leave committing what it wrote to you.")
     ] = False,
@@ -56,6 +59,7 @@ def push(
             mirror=mirror,
             unversioned=unversioned,
             commit=not no_commit,
+            yes=yes,
             say=lambda line: shown.update(line),
         )
     if as_json:
@@ -83,7 +87,7 @@ def _tell(console: Terminal, pushed: "Pushed") -> None:
     if pushed.warning:
         console.tell(("note", "bold yellow"), f"  {pushed.warning}")
     if pushed.revision:
-        console.say(("revision", "bold"), f"  {pushed.revision}")
+        console.say(("revision", "bold"), f"  {pushed.revision}, as the only table")
     if pushed.to_commit:
         console.say(("commit", "bold"), f"  {' '.join(pushed.to_commit)}: then a run can pin it")
     console.say(("source", "bold"), f"  {pushed.source}")

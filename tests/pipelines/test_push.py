@@ -254,6 +254,90 @@ def test_what_dvc_refuses_is_said(project):
         push(project.folder / "data/flights/2013-01.csv", "dvc")
 
 
+def test_dvc_does_not_replace_what_exists_nowhere_else(project, folder):
+    """A new file below a tracked folder was gone after a push onto it."""
+    target = f"dvc://{project.folder}:data/flights"
+    with pytest.raises(InputError, match="DVC does not track it"):
+        push(folder, target)
+    push(project.folder / "data/flights", "dvc")
+    project.put("data/flights/new.csv", b"only copy\n")
+    with pytest.raises(InputError, match="is not as DVC has it"):
+        push(folder, target)
+    assert (project.folder / "data/flights/new.csv").read_bytes() == b"only copy\n"
+    with pytest.raises(InputError, match="is Git's"):
+        push(folder, f"dvc://{project.folder}:notes.md")
+
+
+def test_dvc_commits_no_folder_that_no_run_could_read(project):
+    head = project.git("rev-parse", "HEAD")
+    project.put("void/_SUCCESS", b"")
+    with pytest.raises(InputError, match="holds no files"):
+        push(project.folder / "void", "dvc")
+    assert project.git("rev-parse", "HEAD") == head
+    assert not (project.folder / "void.dvc").exists()
+
+
+def test_a_place_outside_of_the_repository_is_named(project, folder):
+    (project.folder / "link").symlink_to(folder)
+    with pytest.raises(InputError, match=f"link leads to {folder}, which is not in a Git repository"):
+        push(project.folder / "link", "dvc")
+    with pytest.raises(InputError, match=f"leads to {folder}/x, outside of the repository"):
+        push(folder, f"dvc://{project.folder}:link/x")
+    for own in (".", ".git/hooks", ".dvc/config"):
+        with pytest.raises(InputError, match="no place for data"):
+            push(folder, f"dvc://{project.folder}:{own}")
+
+
+def test_a_mirror_that_would_empty_a_bucket_is_refused(folder, versioned):
+    push(folder, versioned)
+    bucket = versioned.rpartition("/some/")[0]
+    with pytest.raises(InputError, match="is a file"):
+        push(folder / "2013-01.csv", versioned, mirror=True)
+    with pytest.raises(InputError, match="all of the bucket"):
+        push(folder, bucket, mirror=True)
+    other = folder.parent / "other"
+    other.mkdir()
+    (other / "x.csv").write_text("x\n")
+    with pytest.raises(InputError, match=r"delete 2 objects of .* has 1 file; .*--yes"):
+        push(other, versioned, mirror=True)
+    assert keys(versioned) == ["2013-01.csv", "late/2013-02.csv"]
+    assert push(other, versioned, mirror=True, yes=True).removed == 2
+
+
+def test_a_key_that_no_run_can_read_is_named(folder, versioned):
+    """The credentials and the network were to blame."""
+    bucket = versioned[5:].partition("/")[0]
+    boto3.client("s3").put_object(Bucket=bucket, Key="some/where/a//b.csv", Body=b"")
+    with pytest.raises(InputError, match=r"a key that no run can read: .*a//b\.csv"):
+        push(folder, versioned)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_digest_is_kept_only_with_the_bytes_it_is_of(folder, versioned, monkeypatch, moment):
+    """A file rewritten between listing and upload, same size, was taken for the old one for ever."""
+    file = folder / "2013-01.csv"
+    good = file.read_bytes()
+    put = push_bucket.obstore.put
+
+    def putting(store, name, path, **options):
+        answer = put(store, name, path, **options)
+        file.write_bytes(good.upper())
+        return answer
+
+    def opening(uri):
+        file.write_bytes(good.upper())
+        return open_bucket(uri)
+
+    open_bucket = push_bucket.open_bucket
+    if moment == "before":
+        monkeypatch.setattr(push_bucket, "open_bucket", opening)
+    else:
+        monkeypatch.setattr(push_bucket.obstore, "put", putting)
+    with pytest.raises(RatchetError, match="changes while it is pushed"):
+        push(folder, versioned)
+    assert "2013-01.csv" not in keys(versioned)
+
+
 @pytest.mark.slow
 def test_the_command(project, folder, bucket):
     def ratchet(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -266,7 +350,7 @@ def test_the_command(project, folder, bucket):
     assert json.loads(refused.stdout)["exit_code"] == 2
     pushed = ratchet(folder, bucket, "--unversioned")
     assert pushed.returncode == 0, pushed.stderr
-    assert f"revision  {list_source(bucket).revision}\n" in pushed.stdout
+    assert f"revision  {list_source(bucket).revision}, as the only table\n" in pushed.stdout
     assert f"source  {bucket}\n" in pushed.stdout
     done = ratchet(project.folder / "data/flights", "dvc", "--json")
     assert done.returncode == 0, done.stderr

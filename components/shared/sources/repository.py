@@ -94,8 +94,10 @@ def git(folder: Path, *arguments: str, wrong: str = "", env: dict[str, str] | No
         raise InputError(f"Git does not trust {folder}: it belongs to someone else", _last_command(said))
     if wrong:
         raise InputError(wrong, "name a Git repository: a folder or a URL")
-    last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
-    trouble = RatchetError(f"git {arguments[0]} in {folder} failed: {last}")
+    lines = said.splitlines() or [f"exit code {done.returncode}"]
+    # What follows the error is advice, of several lines.
+    told = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+    trouble = RatchetError(f"git {arguments[0]} in {folder} failed: {told}")
     raise RatchetError(trouble.message, disk_trouble(OSError(said)) or "mend that, then run it again") from None
 
 

@@ -93,7 +93,7 @@ class Tracked:
         """See `Source`."""
         with self._told():
             self._open(fresh=False)
-            return self._by_remote(files, lambda remote, objects: remote.fetch(objects, self.uri, say))
+            return self._by_remote(files, lambda remote, objects: remote.fetch(objects, self._unpinned, say))
 
     def tails(self, files: pl.DataFrame, size: int) -> list[bytes]:
         """See `Source`."""
@@ -103,7 +103,15 @@ class Tracked:
 
     def name(self, path: str) -> str:
         """See `Source`."""
-        return self.uri if path == posixpath.basename(self._path) else f"{self.uri}/{path}"
+        return self._named(self.uri, path)
+
+    def _named(self, uri: str, path: str) -> str:
+        return uri if path == posixpath.basename(self._path) else f"{uri}/{path}"
+
+    @property
+    def _unpinned(self) -> str:
+        """What is fetched is kept by it: revisions share their files, and those of old ones are tidied up."""
+        return f"dvc://{self._repository}:{self._path}"
 
     @property
     def _at(self) -> Commit:
@@ -158,7 +166,10 @@ class Tracked:
             )
         if not output.is_folder:
             name = posixpath.relpath(output.path, self._target)
-            yield output, posixpath.basename(output.path) if name == "." else name, output.version
+            if name == ".":
+                yield output, posixpath.basename(output.path), output.version
+            elif not any(map(hidden, name.split("/"))):
+                yield output, name, output.version
             return
         kind = output.version.partition(":")[0]
         for one in self._tree(output):
@@ -254,7 +265,7 @@ class Tracked:
         return {}
 
     def _wanted(self, entry: FileEntry) -> Wanted:
-        shown = f"{self.name(entry.path)} ({entry.version})"
+        shown = f"{self._named(self._unpinned, entry.path)} ({entry.version})"
         return wanted(entry.version, shown, entry.size, f"if it is damaged in the remote, delete it there; {PUSH}")
 
     def _refuse_uncommitted(self, committed: list[Output]) -> None:

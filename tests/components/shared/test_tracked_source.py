@@ -104,6 +104,33 @@ def test_hidden_files_are_no_data(project):
     assert sorted(read(project.uri("data/flights"))) == ["2013-01.csv", "late/2013-02.csv"]
 
 
+def test_a_hidden_file_that_is_tracked_by_itself_is_no_data(project):
+    project.put("single/_x.csv", b"x\n")
+    project.put("single/y.csv", b"y\n")
+    project.track("single/_x.csv", "single/y.csv")
+    assert list(read(project.uri("single"))) == ["y.csv"]
+
+
+def test_a_repository_that_is_not_there_is_told_by_git_s_own_error(tmp_path):
+    with pytest.raises(RatchetError, match=r"fatal: .*nowhere"):
+        open_source(f"dvc://file://{tmp_path}/nowhere@main:data").listing(Memory({}))
+
+
+def test_revisions_share_a_folder_of_fetched_files(dvc_project, tmp_path, bucket, monkeypatch):
+    """Each snapshot was fetched whole again, and none was ever removed."""
+    monkeypatch.setenv("RATCHET_DATA", str(tmp_path / "fetched"))
+    project = dvc_project(tmp_path / "lake", f"{bucket}/dvc")
+    project.put("data/a.csv", b"a\n")
+    project.track("data")
+    uri = project.uri("data")
+    sha = project.git("rev-parse", "HEAD")
+    paths = [
+        open_source(one).fetch(open_source(one).listing(Memory({})), print)[0]
+        for one in (uri, f"dvc://{project.folder}@{sha}:data")
+    ]
+    assert paths[0] == paths[1]
+
+
 def test_revisions_by_branch_tag_and_commit(project):
     first = project.git("rev-parse", "HEAD")
     project.git("tag", "v1")
