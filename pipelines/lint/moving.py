@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from kfp_ratchet.pipelines.lint.finding import Finding
 from kfp_ratchet.pipelines.lint.pipeline import Pipeline
 from kfp_ratchet.pipelines.lint.reads import is_pinned
-from kfp_ratchet.pipelines.lint.words import is_address, moving
+from kfp_ratchet.pipelines.lint.words import is_address, moving, words
 
 RULE = "moving-reference"
+_BRANCHES = {"head", "main", "master"}
+_POINTERS = {"ref", "reference", "rev", "revision", "branch", "version", "tag", "commit", "checkout", "git"}
+"""What a parameter is named that takes a branch; elsewhere `head` and `main` are words like others."""
 _IMAGE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w][\w.-]*))?(@(?P<digest>\w+:[0-9a-f]+))?")
 
 
@@ -21,7 +24,12 @@ def moving_references(pipeline: Pipeline) -> Iterator[Finding]:
             for item in inputs:
                 for text in (text for origin in item.origins for text in origin.texts):
                     # A branch in an address is what a pinned id is there for.
-                    if (found := moving(text)) and not item.is_part and not (pinned and is_address(text)):
+                    if (
+                        (found := moving(text))
+                        and not item.is_part
+                        and not (pinned and is_address(text))
+                        and (found.lower() not in _BRANCHES or _POINTERS & set(words(item.name)))
+                    ):
                         yield Finding(
                             RULE,
                             task.name,

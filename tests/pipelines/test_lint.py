@@ -302,6 +302,10 @@ def test_a_moving_value_is_found_where_it_is_cached(value: str, tmp_path: Path) 
     assert "fit-2" not in {finding.task for finding in found(build, tmp_path)}
 
 
+def test_a_branchs_name_in_a_parameter_that_takes_none_passes(tmp_path: Path) -> None:
+    assert found(lambda: fit(output_path="main", api_key="") and None, tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "value", ["", "newest_first", "main_table", "v1.2", f"git+https://host/code@{COMMIT}", "domain"]
 )
