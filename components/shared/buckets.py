@@ -76,10 +76,11 @@ def open_bucket(uri: str, *, config: Mapping[str, Any] | None = None, profile: s
 
 def s3_client() -> Any:
     """boto3's client, for what obstore does not do; same chains, retries with backoff."""
-    import boto3
+    from boto3 import Session
     from botocore.config import Config
 
-    return boto3.client(
+    # A session of its own: boto3's default one keeps the credentials that it first found.
+    return Session().client(
         "s3",
         region_name=os.environ.get("AWS_REGION"),  # boto3 knows only AWS_DEFAULT_REGION and the profile's
         config=Config(retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=16),
