@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
@@ -132,7 +133,7 @@ def bucket_trouble(error: Exception, name: str) -> RatchetError:
             f"{name} cannot be read: the credentials are not accepted ({code})",
             "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role",
         )
-    if code in _DENIED or type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+    if _is_denied(error):
         return RatchetError(
             f"{name} may not be read: access is denied",
             "grant s3:ListBucket on the bucket and s3:GetObject on its objects (of a versioned bucket also "
@@ -146,9 +147,11 @@ def bucket_trouble(error: Exception, name: str) -> RatchetError:
 
 def lasts(error: Exception) -> bool:
     """Whether asking again would get the same answer."""
-    return error_code(error) in {"NoSuchBucket", *_ELSEWHERE, *_EXPIRED, *_REFUSED, *_DENIED} or type(
-        error
-    ).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
+    return error_code(error) in {"NoSuchBucket", *_ELSEWHERE, *_EXPIRED, *_REFUSED} or _is_denied(error)
+
+
+def _is_denied(error: Exception) -> bool:
+    return error_code(error) in _DENIED or isinstance(error, PermissionDeniedError | UnauthenticatedError)
 
 
 def error_code(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Where DVC keeps the bytes: objects by their md5, in a bucket, a folder, or wherever else DVC can reach."""
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +20,7 @@ from kfp_ratchet.components.shared.sources.fetching import (
     fetched_file,
     is_fetched,
     tidy,
+    whole,
 )
 
 _THREADS = 32
@@ -203,20 +203,17 @@ class _Elsewhere:
             return Path(source)
         if is_fetched(target, item.size):
             return target
-        part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._files.get_file(source, str(part))
-            _verify(item, part)
-            part.replace(target)
+            with whole(target) as part:
+                self._files.get_file(source, str(part))
+                _verify(item, part)
         except RatchetError:
             raise
         except FileNotFoundError:
             raise _gone(item) from None
         except Exception as error:
             raise self._trouble(source, error) from error
-        finally:
-            part.unlink(missing_ok=True)
         return target
 
     def _tail(self, item: Wanted, size: int) -> bytes:

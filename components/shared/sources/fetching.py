@@ -154,8 +154,7 @@ class _Fetching:
 
     async def _work(self, todo: Iterator[tuple[Wanted, Path]]) -> None:
         for item, path in todo:
-            part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-            try:
+            with whole(path) as part:
                 if item.size <= _SMALL_BYTES:
                     content = await _get(self._store, item)
                     _compare(item, content)
@@ -163,10 +162,6 @@ class _Fetching:
                 else:
                     await (self._in_ranges(item, part) if self._knows_ranges else self._in_one(item, part))
                     await _compare_file(item, part)
-                part.replace(path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
             self._tell()
 
     async def _in_ranges(self, item: Wanted, part: Path) -> None:
@@ -324,6 +319,18 @@ def _file_name(item: Wanted) -> str:
     endings = "".join(PurePosixPath(item.key).suffixes[-2:])
     identity = hashlib.sha256(f"{item.name}\n{item.version}".encode()).hexdigest()[:32]
     return identity + (endings if re.fullmatch(r"[A-Za-z0-9.]{1,20}", endings) else "")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file to write that gets its name when all went well, and is removed otherwise."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def is_fetched(path: Path, size: int) -> bool:
