@@ -20,6 +20,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """Reference by kind (slim, train, serve) of the images under test, in a registry that Docker and the cluster reach.
+
+    Those that RATCHET_TEST_IMAGES names (`slim=REFERENCE,train=REFERENCE`), else built from this tree and pushed.
+    """
+    if named := os.environ.get("RATCHET_TEST_IMAGES"):
+        return dict(each.split("=", 1) for each in named.split(","))
+    pytest.skip("no images: RATCHET_TEST_IMAGES is not set")
+
+
+@pytest.fixture(scope="session")
 def s3_endpoint():
     """A real S3 server in this process."""
     import logging
