@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 MONTH ?= 2013-06
 BIN := .venv/bin
+# The tests of containers share one Docker and one cluster, so they stay together.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup run demo demo-dvc year test check lint compile docs lock stop clean
 
@@ -38,10 +40,10 @@ year: demo ## the same, kept as a page of the docs
 	@cp examples/flights/.ratchet/replay/replay.html docs/year.html
 
 test: setup ## run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: lint ## format, lint, types and the fast tests
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -q -m "not slow"
 
 lint: setup ## format, lint and types, and the compiled pipelines
 	$(BIN)/ruff format --check .
@@ -55,9 +57,16 @@ compile: setup ## compile the pipelines into compiled/
 docs: setup ## generate the pages that are made from code
 	$(BIN)/python -m kfp_ratchet.pipelines.component_docs
 
-lock: ## pin every dependency again
+IMAGE_LOCK := --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" --constraints build/pins.txt
+
+lock: ## pin every dependency again, in the images too
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.lock
+	@# The images have the same versions, for their own platform only.
+	sed -n 's/^\([^ #].*==.*\) \\$$/\1/p' requirements.lock > build/pins.txt
+	$(BIN)/uv pip compile $(IMAGE_LOCK) --extra slim pyproject.toml -o images/slim.lock
+	$(BIN)/uv pip compile $(IMAGE_LOCK) --extra slim --extra train pyproject.toml -o images/train.lock
 
 stop: ## stop the model server that make run started
 	@cd examples/flights && ../../$(BIN)/ratchet stop
