@@ -20,7 +20,7 @@ setup: .venv/installed ## create the environment
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@mkdir -p build/typing/kfp_ratchet
-	@for part in components pipelines testing; do ln -sfn ../../../$$part build/typing/kfp_ratchet/$$part; done
+	@for part in components images pipelines testing; do ln -sfn ../../../$$part build/typing/kfp_ratchet/$$part; done
 	@touch $@
 
 run: setup ## train on the flights of 2013 up to MONTH, judge, promote, serve: make run MONTH=2013-07

@@ -7,3 +7,6 @@ SLIM = f"kfp-ratchet/slim:{VERSION}"
 
 TRAIN = f"kfp-ratchet/train:{VERSION}"
 """tune, train, evaluate: torch, for CPU and GPU."""
+
+SERVE = f"kfp-ratchet/serve:{VERSION}"
+"""The model server: `train` with an entry point."""

@@ -1,10 +1,13 @@
 """Slow tests come last, so that failures show early."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,19 +18,66 @@ for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
 sys.dont_write_bytecode = False
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        if item.path.parts[-3:-1] == ("e2e", "local"):
+            # They go on from one another, in order: one worker for a file.
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    for item in filter(_needs_containers, items):
+        # The first one builds the images, and on a new machine waits for the cluster.
+        item.add_marker(pytest.mark.timeout(3600))
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, not _needs_containers(item)))
+
+
+def _needs_containers(item: pytest.Item) -> bool:
+    return any("containers" in mark.args for mark in item.iter_markers("xdist_group"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what took how long, by folder."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds["/".join(report.nodeid.split("/")[:3]).partition("::")[0]] += report.duration
+    terminalreporter.section("seconds of all workers by folder")
+    for folder, spent in seconds.most_common():
+        terminalreporter.line(f"{spent:8.1f} {folder}")
 
 
 @pytest.fixture(scope="session")
-def images() -> dict[str, str]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Reference by kind (slim, train, serve) of the images under test, in a registry that Docker and the cluster reach.
 
-    Those that RATCHET_TEST_IMAGES names (`slim=REFERENCE,train=REFERENCE`), else built from this tree and pushed.
+    Those that RATCHET_TEST_IMAGES names (`slim=REFERENCE,train=REFERENCE`), else built from this tree on RATCHET_TEST_BASE, pushed to
+    RATCHET_TEST_REGISTRY and named by digest.
     """
+    from filelock import FileLock
+
     if named := os.environ.get("RATCHET_TEST_IMAGES"):
         return dict(each.split("=", 1) for each in named.split(","))
-    pytest.skip("no images: RATCHET_TEST_IMAGES is not set")
+    registry = os.environ.get("RATCHET_TEST_REGISTRY")
+    if not registry:
+        pytest.skip("no images: neither RATCHET_TEST_IMAGES nor RATCHET_TEST_REGISTRY is set")
+    if cluster := os.environ.get("RATCHET_TEST_CLUSTER"):
+        subprocess.run(cluster, shell=True, check=True, capture_output=True)  # which brings Docker and the registry
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("no images: Docker is not there to build them")
+    from kfp_ratchet.pipelines.image_building import BASE, build, push
+    from kfp_ratchet.pipelines.images import Images
+
+    # Workers share the folder above their own: the first builds, the others read what it made.
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "images.json"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            names = Images(registry=registry)
+            build(names, base=os.environ.get("RATCHET_TEST_BASE", BASE), network="host")
+            pushed = push(names)
+            pinned = {each.kind: f"{each.reference.rpartition(':')[0]}@{each.digest}" for each in pushed}
+            made.write_text(json.dumps(pinned))
+        return json.loads(made.read_text())
 
 
 @pytest.fixture(scope="session")

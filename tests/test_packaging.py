@@ -25,7 +25,7 @@ def declared() -> dict[str, Path]:
 
 
 def test_every_folder_with_python_is_declared_and_no_other() -> None:
-    found = [path for root in ("components", "pipelines", "testing") for path in (ROOT / root).rglob("*.py")]
+    found = [path for root in ("components", "images", "pipelines", "testing") for path in (ROOT / root).rglob("*.py")]
     present = {path.parent for path in found if "__pycache__" not in path.parts}
     assert present, "found no Python files: the check looks in the wrong place"
     assert set(declared().values()) == present

@@ -3,9 +3,10 @@
 from kfp import dsl
 
 from kfp_ratchet.components._image import SLIM
+from kfp_ratchet.components.shared.step import step
 
 
-@dsl.component(base_image=SLIM, install_kfp_package=False)
+@step(SLIM)
 def approve(
     deployment: dsl.Output[dsl.Artifact],
     model_name: str,
@@ -30,7 +31,7 @@ def approve(
         version: Version that waits; the newest that is approved when empty.
         by: Who approves `version`; empty approves nothing.
         reason: Why, for the history.
-        serving: Where and how to serve as JSON; see `Serving`.
+        serving: Where and how to serve as JSON; see `Serving` (this machine) and `KubernetesServing`.
 
     Returns:
         The endpoint's URL; empty when nothing went live.

@@ -3,9 +3,10 @@
 from kfp import dsl
 
 from kfp_ratchet.components._image import SLIM
+from kfp_ratchet.components.shared.step import step
 
 
-@dsl.component(base_image=SLIM, install_kfp_package=False)
+@step(SLIM)
 def deploy(
     evidence: dsl.Input[dsl.Artifact],
     decision: dsl.Input[dsl.Artifact],
@@ -32,7 +33,7 @@ def deploy(
         tracking_uri: MLflow tracking URI.
         store: Folder or bucket of ledger and journal.
         epoch: Champion epoch the candidate was judged against, from `pin`.
-        serving: Where and how to serve as JSON; see `Serving`.
+        serving: Where and how to serve as JSON; see `Serving` (this machine) and `KubernetesServing`.
 
     Returns:
         The endpoint's URL; empty when the version waits for approval.

@@ -3,9 +3,10 @@
 from kfp import dsl
 
 from kfp_ratchet.components._image import SLIM
+from kfp_ratchet.components.shared.step import step
 
 
-@dsl.component(base_image=SLIM, install_kfp_package=False)
+@step(SLIM)
 def ingest(
     source: str,
     revision: str,

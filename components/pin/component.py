@@ -5,9 +5,10 @@ from typing import NamedTuple
 from kfp import dsl
 
 from kfp_ratchet.components._image import SLIM
+from kfp_ratchet.components.shared.step import step
 
 
-@dsl.component(base_image=SLIM, install_kfp_package=False)
+@step(SLIM)
 def pin(
     source: str,
     model_name: str,

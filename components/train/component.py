@@ -3,9 +3,10 @@
 from kfp import dsl
 
 from kfp_ratchet.components._image import TRAIN
+from kfp_ratchet.components.shared.step import step
 
 
-@dsl.component(base_image=TRAIN, install_kfp_package=False)
+@step(TRAIN)
 def train(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
