@@ -1,27 +1,47 @@
 """Put a version live that waited for a person's approval; for whoever approves on a cluster, or on a schedule for tags in MLflow."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kfp import dsl
 
 from kfp_ratchet.components import ops
+from kfp_ratchet.pipelines.kubernetes_settings import KubernetesSettings
 from kfp_ratchet.pipelines.settings import effect_step
 
+DEFAULTS: Mapping[str, Any] = {
+    "model_name": "",
+    "serving": "{}",
+    "notifications": "{}",
+    "store": "",
+    "tracking_uri": "",
+}
 
-def build() -> Any:
-    """The pipeline."""
+
+def build(
+    defaults: Mapping[str, Any] | None = None, name: str = "approval", settings: KubernetesSettings | None = None
+) -> Any:
+    """The pipeline.
+
+    Args:
+        defaults: Default by parameter, for a pipeline of one model.
+        name: Name of the pipeline: lower case, digits and dashes.
+        settings: What the pods ask of a cluster; the package's defaults when None.
+    """
+    d = {**DEFAULTS, **(defaults or {})}
+    settings = (settings or KubernetesSettings()).labelled(model=d["model_name"])
 
     # Not `approve`: KFP takes a pipeline for the component of the same name.
-    @dsl.pipeline(name="approval", description=" ".join((__doc__ or "").split()))
+    @dsl.pipeline(name=name, description=" ".join((__doc__ or "").split()))
     def approve(
-        model_name: str = "",
+        model_name: str = d["model_name"],
         version: str = "",
         by: str = "",
         reason: str = "",
-        serving: str = "{}",
-        notifications: str = "{}",
-        store: str = "",
-        tracking_uri: str = "",
+        serving: str = d["serving"],
+        notifications: str = d["notifications"],
+        store: str = d["store"],
+        tracking_uri: str = d["tracking_uri"],
     ) -> None:
         """Put a version live that waited for a person's approval.
 
@@ -35,7 +55,7 @@ def build() -> Any:
             store: Folder or bucket of ledger and journal.
             tracking_uri: MLflow tracking URI.
         """
-        told = effect_step(ops.notify(model_name=model_name, store=store, notifications=notifications))
+        told = effect_step(ops.notify(model_name=model_name, store=store, notifications=notifications), settings)
         with dsl.ExitHandler(told, name="approval"):
             effect_step(
                 ops.approve(
@@ -46,7 +66,8 @@ def build() -> Any:
                     store=store,
                     tracking_uri=tracking_uri,
                     serving=serving,
-                )
+                ),
+                settings,
             )
 
     return approve

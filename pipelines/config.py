@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.serving import AnyServing, KubernetesServing, Serving
 from kfp_ratchet.components.gate.policy import Policy
 from kfp_ratchet.components.notify.notifications import Notifications
 from kfp_ratchet.components.shared.canonical import dumps
@@ -33,6 +33,8 @@ from kfp_ratchet.components.tune.space import Dimension
 from kfp_ratchet.components.validate.settings import Checks
 from kfp_ratchet.pipelines.config_problems import nearest, problems_of
 from kfp_ratchet.pipelines.config_yaml import read_yaml
+from kfp_ratchet.pipelines.images import Images
+from kfp_ratchet.pipelines.kubernetes_settings import STEPS, KubernetesSettings
 
 _IN_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """`package.module:Name`."""
@@ -199,11 +201,31 @@ class Config(BaseModel):
         description="What the gate asks of a challenger.",
         examples=[{"metric": "roc_auc", "margin": 0.002}],
     )
-    serving: Serving = Field(
+    serving: AnyServing = Field(
         default=Serving(), description="Where and how the model is served.", examples=[{"port": 8080}]
     )
     notifications: Notifications = Field(
         default=Notifications(), description="What is sent, when and where.", examples=[{"on": ["rejected", "failed"]}]
+    )
+    kubernetes: KubernetesSettings = Field(
+        default=KubernetesSettings(),
+        description="What the pods of a compiled pipeline ask of a cluster; runs on this machine ignore it. See docs/kubernetes.md.",
+        examples=[
+            {
+                "fit": {"memory": "8G", "memory_limit": "16G", "timeout": "12h"},
+                "gpu": {"count": 1, "steps": ["tune", "train"], "shared_memory": "8Gi"},
+                "secrets": {"s3": {"name": "ratchet-s3"}, "notify": {"name": "ratchet-notify", "optional": True}},
+                "config_maps": [{"name": "ratchet", "env": {"region": "AWS_REGION"}}],
+                "deployer_secret": "ratchet-deployer",
+                "labels": {"cost-center": "delays"},
+            }
+        ],
+    )
+    images: Images = Field(
+        default=Images(),
+        description="Which container images the steps of a compiled pipeline run in: REGISTRY/REPOSITORY/slim:TAG, and so on. See "
+        "docs/images.md.",
+        examples=[{"registry": "registry.example.com/team", "repository": "flights", "tag": "2025-06"}],
     )
     step_timeout: str = Field(
         default="24h",
@@ -257,6 +279,9 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         check_fit(self.columns, self.policy, self.window, self.checks)
+        for key, step in self.kubernetes.named_steps().items():
+            if step not in STEPS:
+                raise ValueError(f"kubernetes.{key}: there is no step {step!r}{nearest(step, STEPS)}")
         return self
 
     def parameters(self) -> dict[str, str | int]:
@@ -266,6 +291,8 @@ class Config(BaseModel):
             InputError: A schema file cannot be read.
         """
         sections = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+        if isinstance(self.serving, KubernetesServing) and not self.serving.image:
+            sections["serving"]["image"] = self.images.serve
         main = next(iter(self.source)) if isinstance(self.source, dict) else MAIN
         schemas = self.row_schema if isinstance(self.row_schema, dict) else {main: self.row_schema}
         embedded = {table: self._embedded(reference) for table, reference in schemas.items()}

@@ -6,6 +6,7 @@ from typing import Any
 from kfp import dsl
 
 from kfp_ratchet.components import ops
+from kfp_ratchet.pipelines.kubernetes_settings import KubernetesSettings
 from kfp_ratchet.pipelines.settings import effect_step, fit_step, io_step
 
 DEFAULTS: Mapping[str, Any] = {
@@ -31,15 +32,22 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = "continuous-training") -> Any:
+def build(
+    defaults: Mapping[str, Any] = DEFAULTS,
+    recipe: str = "",
+    name: str = "continuous-training",
+    settings: KubernetesSettings | None = None,
+) -> Any:
     """The pipeline, with the values of a `ratchet.yaml` as its parameters' defaults.
 
     Args:
         defaults: Default by parameter; the keys of `DEFAULTS`.
         recipe: JSON for `prepare`; the step is left out of the graph when empty.
         name: Name of the pipeline: lower case, digits and dashes.
+        settings: What the pods ask of a cluster; the package's defaults when None.
     """
     d = {**DEFAULTS, **defaults}
+    settings = (settings or KubernetesSettings()).labelled(model=d["model_name"])
 
     @dsl.pipeline(name=name, description=" ".join((__doc__ or "").split()))
     def continuous_training(
@@ -88,7 +96,7 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
             tracking_uri: MLflow tracking URI.
             provenance: What only the submitter knows, as JSON: commit, dirty, repository, yaml_digest, submitted_by.
         """
-        told = effect_step(ops.notify(model_name=model_name, store=store, notifications=notifications))
+        told = effect_step(ops.notify(model_name=model_name, store=store, notifications=notifications), settings)
         with dsl.ExitHandler(told, name="continuous-training"):
             pins = effect_step(
                 ops.pin(
@@ -99,7 +107,8 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     window=window,
                     as_of=as_of,
                     cache_max_age=cache_max_age,
-                )
+                ),
+                settings,
             ).outputs
             rows = io_step(
                 ops.ingest(
@@ -110,7 +119,8 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     schema=schema,
                     store=store,
                     cache_epoch=pins["cache_epoch"],
-                )
+                ),
+                settings,
             ).outputs["dataset"]
             rows = io_step(
                 ops.validate(
@@ -121,10 +131,13 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     window=pins["window"],
                     baseline_rows=pins["baseline_rows"],
                     store=store,
-                )
+                ),
+                settings,
             ).outputs["accepted"]
             if recipe:
-                rows = io_step(ops.prepare(dataset=rows, recipe=recipe, columns=columns, store=store)).outputs["rows"]
+                rows = io_step(
+                    ops.prepare(dataset=rows, recipe=recipe, columns=columns, store=store), settings
+                ).outputs["rows"]
             fitting = {
                 "dataset": rows,
                 "workload": workload,
@@ -135,9 +148,9 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                 "store": store,
             }
             best = fit_step(
-                ops.tune(**fitting, parameters=parameters, search_space=search_space, trials=trials)
+                ops.tune(**fitting, parameters=parameters, search_space=search_space, trials=trials), settings
             ).outputs["Output"]
-            model = fit_step(ops.train(**fitting, parameters=best)).outputs["model"]
+            model = fit_step(ops.train(**fitting, parameters=best), settings).outputs["model"]
             evidence = fit_step(
                 ops.evaluate(
                     dataset=rows,
@@ -151,9 +164,10 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     anchor_digest=pins["anchor_digest"],
                     tracking_uri=tracking_uri,
                     store=store,
-                )
+                ),
+                settings,
             ).outputs["evidence"]
-            judged = io_step(ops.gate(evidence=evidence, policy=policy, store=store)).outputs
+            judged = io_step(ops.gate(evidence=evidence, policy=policy, store=store), settings).outputs
             version = effect_step(
                 ops.register(
                     model=model,
@@ -164,7 +178,8 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                     store=store,
                     epoch=pins["epoch"],
                     provenance=provenance,
-                )
+                ),
+                settings,
             ).outputs["Output"]
             with dsl.If(judged["Output"] == "promote", name="promote"):
                 effect_step(
@@ -177,7 +192,8 @@ def build(defaults: Mapping[str, Any] = DEFAULTS, recipe: str = "", name: str = 
                         store=store,
                         epoch=pins["epoch"],
                         serving=serving,
-                    )
+                    ),
+                    settings,
                 )
 
     return continuous_training

@@ -5,10 +5,16 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from kfp_ratchet.pipelines import containers
+from kfp_ratchet.pipelines.containers import Containers
+from kfp_ratchet.pipelines.images import Images
+from kfp_ratchet.pipelines.kubernetes_settings import KubernetesSettings
 
 
 class Request(BaseModel):
@@ -30,6 +36,12 @@ class Request(BaseModel):
     defaults: dict[str, Any] = {}
     recipe: str = ""
     model: str = ""
+    images: Images = Images()
+    """Those that `pipeline.yaml` names."""
+    containers: Containers | None = None
+    """How each step becomes a container; None runs them as processes of this environment."""
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    """Ignored here, but part of `pipeline.yaml`, which is what a cluster would run."""
 
 
 def execute(request: Request, folder: Path) -> None:
@@ -47,9 +59,10 @@ def execute(request: Request, folder: Path) -> None:
     if request.package:
         text = Path(request.package).read_text()
     elif request.pipeline == "approve":
-        text = approve_yaml()
+        text = request.images.in_yaml(approve_yaml(settings=request.kubernetes))
     else:
-        text = continuous_training_yaml(request.defaults, request.recipe, request.model)
+        text = continuous_training_yaml(request.defaults, request.recipe, request.model, request.kubernetes)
+        text = request.images.in_yaml(text)
     package = folder / "pipeline.yaml"
     package.write_text(text)
     arguments = request.arguments
@@ -57,14 +70,26 @@ def execute(request: Request, folder: Path) -> None:
     # Someone's own compiled pipeline may not ask for it.
     if "provenance" in loaded.pipeline_spec.root.input_definitions.parameters:
         arguments = {"provenance": parameter(request.provenance, digest(text)), **arguments}
-    _name_python3(folder)
+    _try_once(loaded.component_spec.implementation.graph)
+    if request.containers is None:
+        _name_python3(folder)
+        runner = local.SubprocessRunner(use_venv=False)
+    else:
+        runner = containers.runner(request.containers, folder)
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        runner,
         pipeline_root=request.pipeline_root,
         enable_caching=bool(request.cache_root),
         cache_root=request.cache_root or None,
     )
     loaded(**arguments)
+
+
+def _try_once(spec: Any) -> None:
+    """Take the retries out of a PipelineSpec: `kfp.local` would wait and repeat what the person in front of it can mend."""
+    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
+        for task in dag.tasks.values():
+            task.ClearField("retry_policy")
 
 
 def _name_python3(folder: Path) -> None:
@@ -81,17 +106,23 @@ def _name_python3(folder: Path) -> None:
     sys.executable = "python3"
 
 
-def end_with_parent() -> None:
-    """End this run and its steps once the process that started it is gone, however it went: then our standard input ends."""
+def end_with_parent(first: Callable[[], None] = lambda: None) -> None:
+    """End this run and its steps once the process that started it is gone, however it went: then our standard input ends.
+
+    Args:
+        first: Ends what is no process of ours.
+    """
 
     def wait() -> None:
         os.read(0, 1)
+        first()
         os.killpg(0, signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 if __name__ == "__main__":
-    end_with_parent()
     run_folder = Path(sys.argv[1])
-    execute(Request.model_validate_json((run_folder / "request.json").read_text()), run_folder)
+    asked = Request.model_validate_json((run_folder / "request.json").read_text())
+    end_with_parent((lambda: containers.end(run_folder)) if asked.containers else lambda: None)
+    execute(asked, run_folder)

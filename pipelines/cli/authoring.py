@@ -48,6 +48,12 @@ def compile_pipelines(
         bool,
         typer.Option("--check", help="Write nothing; exit with 1 and a diff when a file is not what the code says."),
     ] = False,
+    pin_digests: Annotated[
+        bool,
+        typer.Option(
+            "--pin-digests", help="Name each image by the digest that its registry has now, so that it stays the same."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compile the pipelines: the generic one, and one for each configuration.
@@ -57,10 +63,11 @@ def compile_pipelines(
     import difflib
 
     from kfp_ratchet.pipelines.compile import compiled
+    from kfp_ratchet.pipelines.docker_engine import registry_digest
 
     found: dict[str, str] = {}
     console = Terminal(quiet=as_json)
-    for name, text in compiled(config or []).items():
+    for name, text in compiled(config or [], registry_digest if pin_digests else None).items():
         path = out / f"{name}.yaml"
         present = path.read_text(encoding="utf-8") if path.exists() else ""
         found[str(path)] = state = "up to date" if present == text else "differs" if check else "written"

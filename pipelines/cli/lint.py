@@ -58,7 +58,8 @@ def _texts(files: list[Path], config: Path) -> dict[str, str]:
         from kfp_ratchet.pipelines.config import load
 
         opened = load(config)
-        return {str(config): continuous_training_yaml(opened.parameters(), opened.recipe(), opened.name)}
+        text = continuous_training_yaml(opened.parameters(), opened.recipe(), opened.name, opened.kubernetes)
+        return {str(config): text}
     try:
         return {str(path): path.read_text(encoding="utf-8") for path in files}
     except (OSError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ PROVIDED = {"dsl", "NamedTuple"}
 def shipped_source(step: str, tmp_path: Path) -> str:
     path = tmp_path / f"{step}.yaml"
     compiler.Compiler().compile(getattr(ops, step), str(path))
-    executors = yaml.safe_load(path.read_text())["deploymentSpec"]["executors"]
+    executors = next(yaml.safe_load_all(path.read_text()))["deploymentSpec"]["executors"]
     (executor,) = executors.values()
     return executor["container"]["command"][-1]
 

@@ -47,7 +47,18 @@ TASKS = {
     "notify": (SLIM, False, IO),
 }
 # Kinds of construct whose behaviour on a real server is recorded; a new one needs a recording first.
-KNOWN_TASK_KEYS = {"cachingOptions", "componentRef", "dependentTasks", "inputs", "taskInfo", "triggerPolicy"}
+KNOWN_TASK_KEYS = {
+    "cachingOptions",
+    "componentRef",
+    "dependentTasks",
+    "inputs",
+    "retryPolicy",
+    "taskInfo",
+    "triggerPolicy",
+}
+KNOWN_POD_KEYS = {"activeDeadlineSeconds", "podMetadata"}
+# A step that is tried again must leave the same when it is done twice.
+RETRIED = {"pin", "ingest", "register", "notify"}
 KNOWN_TRIGGERS = {"condition", "strategy"}
 KNOWN_INPUTS = {
     "componentInputArtifact",
@@ -151,6 +162,18 @@ def test_only_constructs_whose_behaviour_on_a_server_is_recorded(path: Path) -> 
         for kind in ("parameters", "artifacts"):
             for value in task.get("inputs", {}).get(kind, {}).values():
                 assert set(value) <= KNOWN_INPUTS, name
+    _, platform = yaml.safe_load_all(path.read_text())
+    executors = platform["platforms"].pop("kubernetes")["deploymentSpec"]["executors"]
+    assert not platform["platforms"]
+    for label, settings in executors.items():
+        assert set(settings) <= KNOWN_POD_KEYS, label
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_only_steps_that_may_be_done_twice_are_tried_again(path: Path) -> None:
+    found = tasks(spec(path))
+    retried = {name: task["retryPolicy"]["maxRetryCount"] for name, task in found.items() if "retryPolicy" in task}
+    assert retried == dict.fromkeys(RETRIED & set(found), 2)
 
 
 @pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
