@@ -7,8 +7,10 @@ import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from kfp_ratchet.components.notify.cluster import PodTrouble, pod_troubles
 from kfp_ratchet.components.notify.notifications import Notifications
 from kfp_ratchet.components.notify.report import render
 from kfp_ratchet.components.notify.run_view import RunView
@@ -37,11 +39,12 @@ def notify_end(state: str, model_name: str, store: str, notifications: str, repo
     before = read_record(objects, origin)
     with journal(store, report_uri) as step:
         step.progress("reading the run's journal")
-        run = RunView.read(objects, origin.run, model_name)
+        pods = pod_troubles(origin.run)
+        run = RunView.read(objects, origin.run, model_name).model_copy(update={"pods": pods})
         key = keep_report(objects, run, Path(report_path))
         title, body = f"{model_name or 'run'}: {run.outcome}", message(run, f"{store.rstrip('/')}/{key}")
         sys.stdout.write(f"{title}\n\n{body}\n")
-        step.found(title, outcome=run.outcome, final_state=state, sent=[], failed=[])
+        step.found(title, outcome=run.outcome, final_state=state, sent=[], failed=[], **_told(pods))
 
         wanted = Notifications.parse(notifications)
         if run.outcome not in wanted.on:
@@ -55,6 +58,10 @@ def notify_end(state: str, model_name: str, store: str, notifications: str, repo
             _send(step, urls, title, body, sent)
         told, lost = len(step.record.details["sent"]), len(step.record.details["failed"])
         step.record.line = title + (f"; told {told}" if told else "") + (f"; {lost} could not be told" if lost else "")
+
+
+def _told(pods: dict[str, PodTrouble]) -> dict[str, Any]:
+    return {"pods": {step: trouble.model_dump() for step, trouble in pods.items()}} if pods else {}
 
 
 def keep_report(store: Store, run: RunView, path: Path) -> str:

@@ -193,6 +193,7 @@ def _environment() -> Environment:
         short_name=short_name,
         duration=wording.duration,
         state=wording.state,
+        attempts=wording.attempts,
         memory=wording.memory,
         percent=wording.percent,
         setting=wording.setting,

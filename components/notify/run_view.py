@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from kfp_ratchet.components.notify.cluster import PodTrouble
 from kfp_ratchet.components.notify.notifications import Outcome
+from kfp_ratchet.components.shared.attempts import near_limit, out_of_memory
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.errors import BlockedError, InconclusiveError, InputError, RatchetError
 from kfp_ratchet.components.shared.forced import forced, warning
@@ -31,6 +33,7 @@ _FAILURES: Mapping[str, Outcome] = {
     BlockedError.kind: "blocked",
     InconclusiveError.kind: "inconclusive",
     "interrupted": "interrupted",
+    "preempted": "interrupted",
 }
 _EXIT_CODES: Mapping[Outcome, int] = {
     "promoted": 0,
@@ -71,13 +74,16 @@ class RunView(BaseModel):
     interrupted: bool = Field(
         default=False, description="Whether the command that ran it was told to end, which the journal cannot know."
     )
+    pods: dict[str, PodTrouble] = Field(
+        default={}, description="By step, what the cluster said of its pods, where `notify` could ask it."
+    )
     forced: str = Field(default="", description="Who forced the champion live and why; empty when nobody did.")
 
     @classmethod
     def read(cls, store: Store, run: str, model_name: str = "", *, interrupted: bool = False) -> Self:
         """Put a run together from its records and, where a step came from the cache, from those of the run that made it."""
         own = read_run(store, run)
-        own.pop(NOTIFY, None)
+        told = own.pop(NOTIFY, None)
         made = {**_lineage(store, run, own), **own}
         steps = APPROVE if set(APPROVE) & set(own) else STEPS
         others = tuple(step for step in own if step not in steps)
@@ -97,8 +103,14 @@ class RunView(BaseModel):
             else:
                 state = "not reached"
             views.append(StepView(step=step, state=state, run=record.run if record else "", record=record))
-        warned = _forced(store, model_name)
-        return cls(run=run, model_name=model_name, steps=tuple(views), interrupted=interrupted, forced=warned)
+        return cls(
+            run=run,
+            model_name=model_name,
+            steps=tuple(views),
+            interrupted=interrupted,
+            pods=_pods(told),
+            forced=_forced(store, model_name),
+        )
 
     def details(self, step: str) -> dict[str, Any]:
         """What a step found, whichever run made it; empty when it left nothing."""
@@ -139,6 +151,16 @@ class RunView(BaseModel):
                 message=f"{view.step} {'had not ended' if view.state == 'running' else 'had not begun'}{seen}",
                 remedy="start it again: finished steps come from the cache",
             )
+        if trouble := self.pods.get(view.step):
+            how = "did not begin" if view.state == "not reached" else "began and never ended"
+            return Failure(
+                kind="interrupted" if trouble.lost else RatchetError.kind,
+                message=f"{view.step} {how}: {trouble.sentence}{seen}",
+                remedy=trouble.remedy,
+            )
+        if view.record is not None and near_limit(view.record.memory_mb, view.record.memory_limit_mb):
+            message, remedy = out_of_memory(view.step, view.record.memory_limit_mb or 0.0)
+            return Failure(kind=RatchetError.kind, message=f"{message}{seen}", remedy=remedy)
         if view.state == "running":
             return Failure(
                 kind="interrupted",
@@ -207,6 +229,14 @@ class RunView(BaseModel):
         if self.outcome == "failed" and self.failure is not None and self.failure.kind == InputError.kind:
             return InputError.exit_code
         return _EXIT_CODES[self.outcome]
+
+
+def _pods(told: Record | None) -> dict[str, PodTrouble]:
+    """What `notify` was told by the cluster."""
+    try:
+        return TypeAdapter(dict[str, PodTrouble]).validate_python(told.details.get("pods", {}) if told else {})
+    except ValidationError:
+        return {}
 
 
 def _forced(store: Store, model_name: str) -> str:

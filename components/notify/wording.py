@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from kfp_ratchet.components.notify.run_view import RunView, StepView
+from kfp_ratchet.components.shared.attempts import told
 from kfp_ratchet.components.shared.charts import number
+from kfp_ratchet.components.shared.journal import Record
 
 MOST_COLUMNS = 24
 """Columns of a foreign table that are shown."""
@@ -18,6 +20,10 @@ def state(run: RunView, view: StepView) -> str:
     if view.state == "running":
         return "never ended"
     return "blocked" if view.state == "failed" and run.outcome == "blocked" else view.state
+
+
+def attempts(record: Record) -> str:
+    return told(record.attempts)
 
 
 def when(text: str) -> str:

@@ -1,7 +1,5 @@
 """What a step ran on: this package, its image, Python, and the machine. The same pins give the same bytes only on the same of these."""
 
-import contextlib
-import math
 import os
 import platform
 import sys
@@ -11,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from kfp_ratchet.components._image import VERSION
+from kfp_ratchet.components.shared.cgroup import available_cpus, memory_limit_mb
 from kfp_ratchet.components.shared.source import source_digest
 
 _TOLD = ("torch", "polars", "numpy")
@@ -64,24 +63,13 @@ def image() -> str:
     return os.environ.get("RATCHET_IMAGE", "")
 
 
-def available_cpus() -> int:
-    """Processors this process may use: torch itself counts the node's, not the container's share of them."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return allowed
-
-
 def _memory_gb() -> float:
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError, AttributeError):
         return 0.0
-    with contextlib.suppress(OSError, ValueError):  # "max" is no bound
-        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return round(found / 1e9, 1)
+    limit = memory_limit_mb()
+    return round((found if limit is None else min(found, limit * 1024 * 1024)) / 1e9, 1)
 
 
 def _processor() -> str:

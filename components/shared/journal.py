@@ -5,9 +5,11 @@ A Kubeflow server loses the reason of a failure, so every step writes one small 
 """
 
 import contextlib
+import json
 import os
 import re
 import resource
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -17,14 +19,17 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kfp_ratchet.components.shared.attempts import Attempt
 from kfp_ratchet.components.shared.canonical import loads
 from kfp_ratchet.components.shared.credentials import without_credentials
 from kfp_ratchet.components.shared.environment import Environment
 from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
+from kfp_ratchet.components.shared.heartbeat import Heartbeat
 from kfp_ratchet.components.shared.store import Store
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PROGRESS_SECONDS = 0.25
+_NO_RUN = "adhoc"
 
 State = Literal["running", "succeeded", "failed"]
 
@@ -47,7 +52,7 @@ class Origin(BaseModel):
         parts = PurePosixPath(uri.partition("?")[0] if "://" in uri else uri).parts
         parts = parts[:-2] if len(parts) > 2 and _UUID.fullmatch(parts[-2]) else parts[:-1]
         if len(parts) < 2:
-            return cls(run="adhoc", step=parts[-1] if parts else "step")
+            return cls(run=_NO_RUN, step=parts[-1] if parts else "step")
         return cls(run=parts[-2], step=parts[-1])
 
 
@@ -78,7 +83,25 @@ class Record(BaseModel):
     started: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    peak_memory_mb: float = 0.0
+    peak_memory_mb: float = Field(default=0.0, description="Most that the step's own process held.")
+    memory_mb: float | None = Field(
+        default=None, description="Most that the container was seen to hold, file cache left out; None outside of one."
+    )
+    memory_limit_mb: float | None = Field(default=None, description="What the container may use; None without a limit.")
+    attempts: tuple[Attempt, ...] = Field(
+        default=(), description="Earlier attempts of this step in this run, which died or failed."
+    )
+
+    def ended_attempt(self) -> Attempt:
+        """This record as that of an attempt that is over."""
+        return Attempt(
+            started=self.started,
+            seconds=self.seconds,
+            line=self.line,
+            failure=self.error.kind if self.error else "",
+            memory_mb=self.memory_mb,
+            memory_limit_mb=self.memory_limit_mb,
+        )
 
 
 class Step:
@@ -86,9 +109,12 @@ class Step:
 
     def __init__(self, store: Store | None, record: Record) -> None:
         self.record = record
+        self.heartbeat = Heartbeat(self._beat)
         self._store = store
         self._began = time.monotonic()
         self._written = 0.0
+        self._text = ""
+        self._lock = threading.Lock()
 
     def progress(self, line: str) -> None:
         """Say what the step is doing; written at most four times a second. A store that is away for a while fails nothing."""
@@ -109,9 +135,20 @@ class Step:
         self.record.seconds = round(self._written - self._began, 3)
         self.record.cpu_seconds = round(usage.ru_utime + usage.ru_stime, 3)
         self.record.peak_memory_mb = round(usage.ru_maxrss / 1024, 1)
+        self.heartbeat.look()
+        self.record.memory_mb, self.record.memory_limit_mb = self.heartbeat.memory_mb, self.heartbeat.limit_mb
         if self._store is not None:
-            content = self.record.model_dump_json(indent=1, fallback=_plain)
-            self._store.put(_key(self.record.run, self.record.step), content.encode())
+            with self._lock:
+                self._text = self.record.model_dump_json(indent=1, fallback=_plain)
+                self._store.put(_key(self.record.run, self.record.step), self._text.encode())
+
+    def _beat(self) -> None:
+        # The record itself is the step's to change at any moment, so its last text is what goes out again.
+        with self._lock, contextlib.suppress(RatchetError):
+            seconds = round(time.monotonic() - self._began, 3)
+            seen = {**json.loads(self._text), "seconds": seconds, "memory_mb": self.heartbeat.memory_mb}
+            if self._store is not None and seen["state"] == "running":
+                self._store.put(_key(self.record.run, self.record.step), json.dumps(seen, indent=1).encode())
 
 
 @contextlib.contextmanager
@@ -119,6 +156,8 @@ def journal(
     store: str, uri: str, inputs: Mapping[str, str] | None = None, parameters: Mapping[str, Any] | None = None
 ) -> Iterator[Step]:
     """Keep a step's record: running at once, then succeeded or failed with its reason.
+
+    A record of the same step of the same run is that of an earlier attempt, which died or failed: the new one keeps it in `attempts`.
 
     Args:
         store: The store's URI; "" keeps no journal (a component used alone in someone's own pipeline).
@@ -131,6 +170,7 @@ def journal(
         Exception: Whatever else the body raises, after it is recorded.
     """
     origin = Origin.of(uri)
+    objects = Store(store) if store else None
     record = Record(
         run=origin.run,
         step=origin.step,
@@ -138,12 +178,13 @@ def journal(
         parameters={name: without_credentials(value) for name, value in (parameters or {}).items()},
         pid=os.getpid(),
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        attempts=_attempts(objects, origin),
     )
-    step = Step(Store(store) if store else None, record)
+    step = Step(objects, record)
     step.write()
     step._written = 0.0  # The first line of progress is never held back: often it is the only one.
     try:
-        with _no_exit():
+        with _no_exit(), step.heartbeat if objects else contextlib.nullcontext():
             yield step
     except BaseException as error:
         record.state = "failed"
@@ -161,6 +202,19 @@ def journal(
         raise
     record.state, record.environment = "succeeded", Environment.now()
     step.write()
+
+
+def _attempts(store: Store | None, origin: Origin) -> tuple[Attempt, ...]:
+    """Those before this one. Components used alone share the run "adhoc", so there nobody can tell."""
+    if store is None or origin.run == _NO_RUN:
+        return ()
+    try:
+        before = read_record(store, origin)
+    except RatchetError:
+        return ()  # Damaged, and about to be replaced.
+    if before is None:
+        return ()
+    return before.attempts if before.state == "succeeded" else (*before.attempts, before.ended_attempt())
 
 
 @contextlib.contextmanager

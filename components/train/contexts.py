@@ -1,11 +1,11 @@
 """What a fit reports to: the journal's progress line, and checkpoints in the store."""
 
 import math
-import time
 from collections.abc import Callable, Mapping
 
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.train.checkpoints import EVERY_SECONDS, Checkpoints
 
 
 class Pruned(Exception):  # noqa: N818
@@ -48,16 +48,13 @@ class TrainContext:
         progress: Callable[[str], None],
         store: Store | None = None,
         key: str = "",
-        every_seconds: float = 10.0,
+        every_seconds: float = EVERY_SECONDS,
     ) -> None:
         self.seed = seed
         self.device = device
         self.curve: list[dict[str, float]] = []
         self._progress = progress
-        self._store = store
-        self._key = f"checkpoints/{key}/fit"
-        self._every = every_seconds
-        self._saved = time.monotonic()
+        self.checkpoints = Checkpoints(store, f"checkpoints/{key}/fit", every_seconds)
 
     def report(self, epoch: int, scores: Mapping[str, float], epochs: int = 0) -> None:
         """Keep an epoch's scores and say them; see `FitContext.report`."""
@@ -68,18 +65,19 @@ class TrainContext:
 
     def load_checkpoint(self) -> bytes | None:
         """The last checkpoint of this fit."""
-        content = self._store.get(self._key) if self._store else None
+        content = self.checkpoints.load()
         if content is not None:
             self._progress("going on from a checkpoint")
         return content
 
     def save_checkpoint(self, content: Callable[[], bytes]) -> None:
-        """Write a checkpoint when the last one is old enough."""
-        if self._store is not None and time.monotonic() - self._saved >= self._every:
-            self._store.put(self._key, content())
-            self._saved = time.monotonic()
+        """Write a checkpoint when the last one is old enough, or when the process was told to end.
+
+        Raises:
+            PreemptedError: It was, and this one is written.
+        """
+        self.checkpoints.save(content)
 
     def finish(self) -> None:
         """Remove the checkpoint of a fit that has succeeded."""
-        if self._store is not None:
-            self._store.delete(self._key)
+        self.checkpoints.finish()

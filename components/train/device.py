@@ -1,6 +1,6 @@
 """Which device a fit runs on."""
 
-from kfp_ratchet.components.shared.environment import available_cpus
+from kfp_ratchet.components.shared.cgroup import available_cpus
 from kfp_ratchet.components.shared.errors import InputError
 
 

@@ -109,7 +109,7 @@ def train_workload(
 
 def fit_named(kind: type[Workload], name: str, data: FitRows, parameters: Mapping[str, Any], context: Any) -> Workload:
     """Fit a workload; an error of its own names the class and the remedy."""
-    with blaming(name, "fit"):
+    with blaming(name, "fit"), context.checkpoints.heeding_sigterm():
         return kind.fit(data.rows, data.tail, data.columns, parameters, context)
 
 

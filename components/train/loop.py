@@ -1,8 +1,8 @@
 """The training loop: AdamW, a warm-up and a cosine, early stopping, checkpoints that resume bit for bit.
 
 The randomness of an epoch (shuffle, dropout) is a function of seed and epoch alone, and the learning rate one of the step, so a
-checkpoint needs neither generator nor scheduler. On a CPU nothing from outside matters but the number of threads,
-which may move the last bits of a sum.
+checkpoint between epochs needs neither generator nor scheduler; one within an epoch, which may take an hour, keeps the generators' states.
+On a CPU nothing from outside matters but the number of threads, which may move the last bits of a sum.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -52,9 +52,12 @@ class Recipe:
 
 @dataclass
 class Progress:
-    """Where a fit stands after an epoch; plain JSON."""
+    """Where a fit stands; plain JSON."""
 
     epoch: int = 0
+    """The last whole one."""
+    step: int = 0
+    """Steps done of the epoch after it."""
     best_loss: float = math.inf
     best_epoch: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -91,10 +94,10 @@ def train_network(
         RatchetError: From the context, when a loss is NaN or infinite.
     """
     optimizer = AdamW(network.parameters(), recipe.weight_decay)
-    progress, best = Progress(), _copy(network)
+    progress, best, within = Progress(), _copy(network), _Within.start(context.device)
     saved = context.load_checkpoint()
     if saved is not None:
-        progress, best = _restore(saved, network, optimizer)
+        progress, best, within = _restore(saved, network, optimizer, within)
         for past in progress.curve:
             context.report(
                 int(past["epoch"]), {name: value for name, value in past.items() if name != "epoch"}, recipe.epochs
@@ -102,17 +105,43 @@ def train_network(
     while progress.epoch < recipe.epochs and progress.epoch - progress.best_epoch < recipe.patience:
         epoch = progress.epoch + 1
         with seeded(context.seed, epoch, context.device):
-            train_loss = _train_epoch(network, optimizer, rows, losses, recipe, epoch)
+            for step in _train_epoch(network, optimizer, rows, losses, recipe, epoch, progress.step, within):
+                progress.step = step
+                context.save_checkpoint(partial(_checkpoint, progress, network, optimizer, best, within))
         network.eval()
-        scores = {**judge(network), "train_loss": train_loss}
+        scores = {**judge(network), "train_loss": float(within.total / rows.weight.sum())}
         context.report(epoch, scores, recipe.epochs)
         if scores["loss"] < progress.best_loss:
             progress.best_loss, progress.best_epoch, best = scores["loss"], epoch, _copy(network)
-        progress.epoch = epoch
+        progress.epoch, progress.step = epoch, 0
         progress.curve.append({"epoch": epoch, **scores})
-        context.save_checkpoint(partial(_checkpoint, progress, network, optimizer, best))
+        context.save_checkpoint(partial(_checkpoint, progress, network, optimizer, best, within))
     network.load_state_dict(best)
     network.eval()
+
+
+@dataclass
+class _Within:
+    """Where an epoch stands after some of its steps, beside network and optimizer."""
+
+    device: str
+    total: Tensor
+    """Sum of the weighted losses, on the device: reading a number back after every step would stall a GPU."""
+    generators: dict[str, Tensor] = field(default_factory=dict)
+    """States to go on from; empty at the start of an epoch."""
+
+    @classmethod
+    def start(cls, device: str) -> Self:
+        return cls(device, torch.zeros((), device=device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.startswith("cuda") else {}
+        return {"total": self.total, "cpu": torch.get_rng_state(), **cuda}
+
+    def set_generators(self) -> None:
+        torch.set_rng_state(self.generators["cpu"])
+        if self.device.startswith("cuda"):
+            torch.cuda.set_rng_state(self.generators["cuda"], self.device)
 
 
 def _train_epoch(
@@ -122,21 +151,27 @@ def _train_epoch(
     losses: Callable[[Tensor, Tensor], Tensor],
     recipe: Recipe,
     epoch: int,
-) -> float:
+    done: int,
+    within: _Within,
+) -> Iterator[int]:
+    """Train one epoch from its step `done` on; gives the number of steps done after each but the last."""
     network.train()
     n = len(rows)
     steps = math.ceil(n / recipe.batch_size)
     order = torch.randperm(n, device=rows.target.device)
-    # Summed on the device: reading a number back after every step would stall a GPU.
-    total = torch.zeros((), device=order.device)
-    for i in range(steps):
+    if done:
+        within.set_generators()
+    else:
+        within.total.zero_()
+    for i in range(done, steps):
         batch = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
         loss = losses(network(rows.codes[batch], rows.numbers[batch]), rows.target[batch]) * rows.weight[batch]
         # Weights average 1 over all rows, so a batch is divided by its rows: a batch of light rows weighs little.
         loss.mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step(_learning_rate(recipe.learning_rate, (epoch - 1) * steps + i, recipe.epochs * steps))
-        total += loss.detach().sum()
-    return float(total / rows.weight.sum())
+        within.total += loss.detach().sum()
+        if i + 1 < steps:
+            yield i + 1
 
 
 def _learning_rate(peak: float, step: int, steps: int) -> float:
@@ -150,24 +185,31 @@ def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _checkpoint(progress: Progress, network: nn.Module, optimizer: AdamW, best: dict[str, Tensor]) -> bytes:
+def _checkpoint(
+    progress: Progress, network: nn.Module, optimizer: AdamW, best: dict[str, Tensor], within: _Within
+) -> bytes:
     state = torch.frombuffer(bytearray(json.dumps(asdict(progress)).encode()), dtype=torch.uint8)
     tensors = {
         _STATE: state,
         **{f"network.{name}": tensor for name, tensor in network.state_dict().items()},
         **{f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()},
         **{f"best.{name}": tensor for name, tensor in best.items()},
+        **{f"within.{name}": tensor for name, tensor in within.tensors().items()},
     }
     content: bytes = save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()})
     return content
 
 
-def _restore(content: bytes, network: nn.Module, optimizer: AdamW) -> tuple[Progress, dict[str, Tensor]]:
+def _restore(
+    content: bytes, network: nn.Module, optimizer: AdamW, start: _Within
+) -> tuple[Progress, dict[str, Tensor], _Within]:
     tensors = load_tensors(content)
     state: dict[str, Any] = json.loads(bytes(tensors[_STATE].tolist()))
     network.load_state_dict(_below("network.", tensors))
     optimizer.load_state(_below("optimizer.", tensors))
-    return Progress(**state), _below("best.", tensors)
+    generators = _below("within.", tensors)
+    total = generators.pop("total").to(start.device)
+    return Progress(**state), _below("best.", tensors), _Within(start.device, total, generators)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -31,10 +31,21 @@ class FitContext(Protocol):
         """
 
     def load_checkpoint(self) -> bytes | None:
-        """The last saved checkpoint of this very fit, None when there is none."""
+        """The last saved checkpoint of this very fit, None when there is none.
+
+        A fit is the same when rows, roles, hyperparameters, seed, kind of device and code are: on a cluster, that of a pod that was
+        preempted. A fit that goes on from it must give the bytes of an uninterrupted one.
+        """
 
     def save_checkpoint(self, content: Callable[[], bytes]) -> None:
-        """Keep a checkpoint when one is due: `content` is called for its bytes only then."""
+        """Keep a checkpoint when one is due, every ten seconds: `content` is called for its bytes only then.
+
+        Call it wherever the fit could go on from: after every batch or boosting round, not only after an epoch that may take an hour.
+        What lies between two calls, or ten seconds of them, is what a preempted pod loses.
+
+        Raises:
+            PreemptedError: The process was told to end, and this checkpoint is kept; let it pass through.
+        """
 
 
 class Workload(Protocol):

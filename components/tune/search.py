@@ -120,7 +120,7 @@ def _search(
 
     # One at a time: an identical run waits, and then finds the trials it wants.
     with lease(kept, f"studies/{name}", step.progress) if kept else nullcontext():
-        ended = run_trials(open_study(name, kept), space, fixed, fit, trials, seed, place, step.progress)
+        ended = run_trials(open_study(name, kept), space, fixed, fit, trials, seed, place, step.progress, kept)
     return Outcome(
         workload=workload,
         best={**ended.best_params, **fixed},

@@ -1,8 +1,8 @@
 """A study that goes on where it was killed: finished trials are neither lost nor repeated.
 
 The sampler of each trial is seeded by the study's seed and the number of finished trials. A trial that was running when the process died
-is marked failed, and the next one draws the same hyperparameters again: an interrupted study ends like an uninterrupted one. Pruning keeps
-to that: it looks at complete trials only (successive halving would count the killed ones too).
+is marked failed, and the next one draws the same hyperparameters again and goes on from its checkpoint: an interrupted study ends like an
+uninterrupted one. Pruning keeps to that: it looks at complete trials only (successive halving would count the killed ones too).
 """
 
 import math
@@ -16,8 +16,10 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kfp_ratchet.components.shared.canonical import digest, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.train.checkpoints import Checkpoints, PreemptedError
 from kfp_ratchet.components.train.contexts import Pruned, checked
 from kfp_ratchet.components.tune.space import SearchSpace, defaults, suggest
 from kfp_ratchet.components.tune.storage import StoreJournal
@@ -34,12 +36,13 @@ Fit = Callable[[Mapping[str, Any], "TrialContext"], None]
 
 
 class TrialContext:
-    """The context of a trial's fit: every epoch's best loss so far goes to the study, which may prune. No checkpoints; see `FitContext`."""
+    """The context of a trial's fit: every epoch's best loss so far goes to the study, which may prune; see `FitContext`."""
 
-    def __init__(self, trial: optuna.Trial, seed: int, device: str) -> None:
+    def __init__(self, trial: optuna.Trial, seed: int, device: str, checkpoints: Checkpoints | None = None) -> None:
         self.seed = seed
         self.device = device
         self.best = math.inf
+        self.checkpoints = checkpoints or Checkpoints(None, "")
         self._trial = trial
 
     def report(self, epoch: int, scores: Mapping[str, float], epochs: int = 0) -> None:
@@ -57,11 +60,16 @@ class TrialContext:
             raise Pruned
 
     def load_checkpoint(self) -> bytes | None:
-        """None: a trial starts afresh."""
-        return None
+        """The last checkpoint of a trial that was killed: the next one draws the same hyperparameters."""
+        return self.checkpoints.load()
 
     def save_checkpoint(self, content: Callable[[], bytes]) -> None:
-        """Nothing is kept."""
+        """Write a checkpoint when the last one is old enough, or when the process was told to end.
+
+        Raises:
+            PreemptedError: It was, and this one is written.
+        """
+        self.checkpoints.save(content)
 
 
 def open_study(name: str, store: Store | None) -> optuna.Study:
@@ -118,6 +126,7 @@ def run_trials(
     seed: int,
     device: str,
     progress: Callable[[str], None],
+    store: Store | None = None,
 ) -> optuna.Study:
     """Run trials until the study has `trials` finished ones.
 
@@ -130,12 +139,14 @@ def run_trials(
         seed: Seed of sampler and fits.
         device: Resolved device.
         progress: Takes a progress line.
+        store: Where the running trial's checkpoint goes; None keeps none.
 
     Returns:
         The study after that many.
 
     Raises:
         InputError: From a fit: a hyperparameter that no trial can have.
+        PreemptedError: The process was told to end during a trial.
         RatchetError: All trials failed.
     """
     if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)) and not finished(study) and defaults(space):
@@ -144,11 +155,15 @@ def run_trials(
     while (done := len(finished(study))) < trials:
         study.sampler = _sampler(seed, done)
         trial = study.ask()
+        parameters = {**suggest(trial, space), **fixed}
+        drawn = digest(dumps({"parameters": parameters, "done": done})).removeprefix("sha256:")[:16]
+        checkpoints = Checkpoints(store, f"checkpoints/{study.study_name}/{drawn}")
         try:
-            _run(study, trial, {**suggest(trial, space), **fixed}, fit, TrialContext(trial, seed, device))
+            _run(study, trial, parameters, fit, TrialContext(trial, seed, device, checkpoints))
         except optuna.exceptions.UpdateFinishedTrialError:
             # This process stood still until its lease was taken for a dead one's; the next trial draws the same again.
             continue
+        checkpoints.finish()
         progress(standing(study, trials))
     ended = first(study, trials)
     if not any(trial.state == TrialState.COMPLETE for trial in ended.trials):
@@ -210,7 +225,7 @@ def _run(
         fit(parameters, context)
     except Pruned:
         study.tell(trial, state=TrialState.PRUNED)
-    except InputError:
+    except (InputError, PreemptedError):
         study.tell(trial, state=TrialState.FAIL)
         raise
     except RatchetError as error:

@@ -116,7 +116,8 @@ def _line(state: str, record: Record | None) -> str:
     if record is None:
         return {"cached": "unchanged: served from the cache", "waiting": ""}.get(state, state)
     # The whole of a long error is told at the end of the run.
-    return plain(next(iter(record.line.splitlines()), ""))
+    attempt = f"attempt {len(record.attempts) + 1}: " if record.attempts else ""
+    return plain(attempt + next(iter(record.line.splitlines()), ""))
 
 
 def _passed(record: Record) -> float:

@@ -1,11 +1,15 @@
 """The run journal."""
 
 import json
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
 
+from kfp_ratchet.components.shared import cgroup
+from kfp_ratchet.components.shared.attempts import told
 from kfp_ratchet.components.shared.errors import BlockedError, InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Origin, journal, read_record, read_run
 from kfp_ratchet.components.shared.store import Store
@@ -183,6 +187,8 @@ def test_record_of_a_step_that_left_none(tmp_path):
 
 
 def test_a_step_says_how_it_was_called_and_on_what_it_ran(tmp_path):
+    import polars  # noqa: F401 - what a step has imported is told
+
     called = {"source": "data/a b.csv", "trials": 3, "columns": '{"target": "y"}'}
     with journal(str(tmp_path), "/root/r1/ingest/dataset", parameters=called):
         pass
@@ -226,3 +232,77 @@ def test_a_harmless_parameter_that_was_taken_for_a_credential(tmp_path, value):
     with journal(str(tmp_path), "/root/r1/ingest/dataset", parameters={"schema": value}):
         pass
     assert read_run(Store(str(tmp_path)), "r1")["ingest"].parameters == {"schema": value}
+
+
+def test_an_attempt_that_died_without_a_last_word_is_forgotten_by_the_next(tmp_path):
+    store, uri = Store(str(tmp_path)), "/root/r1/train/model"
+
+    def attempt(line):
+        with journal(str(tmp_path), uri) as step:
+            step.progress(line)
+            return read_record(store, Origin(run="r1", step="train"))
+
+    died = attempt("epoch 3/10")
+    store.put("runs/r1/steps/train.json", died.model_dump_json().encode())
+    with pytest.raises(RatchetError), journal(str(tmp_path), uri):
+        raise RatchetError("the fit diverged")
+    last = attempt("epoch 1/10")
+    assert [(one.failure, one.line) for one in last.attempts] == [("", "epoch 3/10"), ("failed", "the fit diverged")]
+    assert [one.ending for one in last.attempts] == ["was preempted or killed", "failed (the fit diverged)"]
+    assert told(last.attempts).endswith("went on in attempt 3") and told(()) == ""
+    assert attempt("again").attempts == last.attempts, "one that succeeded is no former attempt"
+
+
+def test_steps_used_alone_are_not_attempts_of_one_another(tmp_path):
+    for _ in range(2):
+        with pytest.raises(RatchetError), journal(str(tmp_path), "model"):
+            raise RatchetError("no")
+    assert read_record(Store(str(tmp_path)), Origin(run="adhoc", step="step")).attempts == ()
+
+
+def test_a_step_that_dies_near_its_memory_limit_without_a_word_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroup, "_ROOT", tmp_path)
+    (tmp_path / "memory.max").write_text(str(1000 << 20))
+    stat = tmp_path / "memory.stat"
+    stat.write_text(f"anon {100 << 20}\nfile {900 << 20}\nshmem 0\n")
+    store, origin = Store(str(tmp_path / "store")), Origin(run="r1", step="train")
+    with journal(store.uri, "/root/r1/train/model"):
+        assert read_record(store, origin).ended_attempt().ending == "was preempted or killed", (
+            "file cache is no use of memory"
+        )
+        stat.write_text(f"anon {800 << 20}\nfile 0\nshmem {150 << 20}\n")
+        # It says nothing more, as a step does that reads a table too large.
+        for _ in range(200):
+            if read_record(store, origin).memory_mb == 950.0:
+                break
+            time.sleep(0.05)
+        died = read_record(store, origin)
+    assert (died.state, died.memory_mb, died.memory_limit_mb) == ("running", 950.0, 1000.0)
+    assert died.ended_attempt().ending == "probably ran out of memory (limit 1,000 MiB)"
+
+
+@pytest.mark.parametrize(
+    ("files", "limit", "cpus"),
+    [
+        ({"memory.max": "max", "cpu.max": "max 100000"}, None, None),
+        ({"memory.max": "1048576", "cpu.max": "50000 100000"}, 1.0, 1),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712", "cpu/cpu.cfs_quota_us": "-1"}, None, None),
+        (
+            {
+                "memory/memory.limit_in_bytes": "2097152",
+                "cpu/cpu.cfs_quota_us": "100000",
+                "cpu/cpu.cfs_period_us": "100000",
+            },
+            2.0,
+            1,
+        ),
+        ({}, None, None),
+    ],
+)
+def test_limits_of_a_container_that_are_not_seen(tmp_path, monkeypatch, files, limit, cpus):
+    monkeypatch.setattr(cgroup, "_ROOT", tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert cgroup.memory_limit_mb() == limit
+    assert cgroup.available_cpus() == (cpus or len(os.sched_getaffinity(0)))

@@ -1,5 +1,8 @@
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Origin, read_record
 from kfp_ratchet.components.shared.model import Card, load_model, model_digest
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.train.checkpoints import PreemptedError
 from kfp_ratchet.components.train.contexts import TrainContext
 from kfp_ratchet.components.train.fit import train_workload
 
@@ -95,6 +99,36 @@ def test_a_killed_fit_goes_on_from_its_checkpoint_with_the_same_result(dataset, 
     assert model_digest(train(dataset, tmp_path / "again")) == whole
     assert found[0] is not None and lines == [1, 2, 3]
     assert not list(store.keys("checkpoints"))
+
+
+def test_sigterm_during_a_fit_loses_nothing_of_it(dataset, tmp_path, monkeypatch):
+    whole = model_digest(train(dataset, tmp_path / "whole"))
+    report, store = TrainContext.report, Store(str(tmp_path / "store"))
+
+    def told_to_end(self, epoch, scores, epochs=0):
+        report(self, epoch, scores, epochs)
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TrainContext, "report", told_to_end)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(PreemptedError, match="a checkpoint is kept"):
+        train(dataset, tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) == before
+    record = read_record(store, Origin(run="run", step="train"))
+    assert record.error.kind == "preempted" and "goes on" in record.error.remedy
+    assert len(list(store.keys("checkpoints"))) == 1, "no checkpoint was due, so only SIGTERM wrote it"
+    monkeypatch.setattr(TrainContext, "report", report)
+    assert model_digest(train(dataset, tmp_path / "run")) == whole
+    record = read_record(store, Origin(run="run", step="train"))
+    assert [attempt.ending for attempt in record.attempts] == ["was preempted"]
+    assert not list(store.keys("checkpoints"))
+
+
+def test_sigterm_ends_a_fit_that_never_saves_at_once(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainContext, "report", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60))
+    with pytest.raises(PreemptedError, match="no checkpoint was kept"):
+        train(dataset, tmp_path / "run", workload="toy:Toy", parameters="{}")
 
 
 @pytest.mark.parametrize(

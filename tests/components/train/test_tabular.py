@@ -35,15 +35,20 @@ def test_it_learns_what_is_there_to_learn(problem):
         assert np.std(target.to_numpy() - scores) < 0.75 * np.std(target.to_numpy())
 
 
-def test_a_fit_resumed_after_any_epoch_is_the_uninterrupted_fit(tmp_path):
-    whole = saved(fit(epochs=5), tmp_path / "whole")
-    for epoch in range(1, 6):
-        died = RecordingContext(die_after=epoch)
+def test_a_fit_resumed_within_or_after_an_epoch_is_the_uninterrupted_fit(tmp_path):
+    settings = {"epochs": 5, "dropout": 0.3}
+    context = RecordingContext()
+    whole = saved(fit(context=context, **settings), tmp_path / "whole")
+    steps = context.saved // 5
+    assert steps > 3, "no checkpoint within an epoch"
+    for save in (1, 2, steps - 1, steps, steps + 1, 3 * steps + 2, 5 * steps - 1, 5 * steps):
+        died = RecordingContext(die_after=save)
         with pytest.raises(Interrupted):
-            fit(context=died, epochs=5)
+            fit(context=died, **settings)
         resumed = RecordingContext(checkpoint=died.checkpoint)
-        assert saved(fit(context=resumed, epochs=5), tmp_path / f"resumed-{epoch}") == whole
+        assert saved(fit(context=resumed, **settings), tmp_path / f"resumed-{save}") == whole, f"after save {save}"
         assert resumed.epochs == [1, 2, 3, 4, 5]
+        assert resumed.saved == context.saved - save, "steps were done again"
 
 
 def test_the_random_state_of_the_process_neither_matters_nor_changes(tmp_path):

@@ -13,8 +13,9 @@ from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.journal import Origin, read_record
 from kfp_ratchet.components.shared.lease import lease
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.components.train.checkpoints import PreemptedError
 from kfp_ratchet.components.tune.outcome import Outcome
-from kfp_ratchet.components.tune.study import open_study
+from kfp_ratchet.components.tune.study import TrialContext, open_study
 
 TOYS = Path(__file__).parents[2] / "testing"
 
@@ -75,6 +76,31 @@ def test_a_study_cut_in_two_draws_what_an_uninterrupted_one_does(tune):
     tune(trials=2)
     _, halves = tune(trials=7, name="again")
     assert drawn(halves) == drawn(whole)
+
+
+def test_a_trial_told_to_end_goes_on_where_it_stood(tune, monkeypatch):
+    settings = {"workload": "tabular", "trials": 2, "parameters": '{"epochs":4,"patience":4}'}
+    best, whole = tune(**settings, store="whole")
+    report, seen = TrialContext.report, []
+
+    def told_to_end(self, epoch, *rest):
+        report(self, epoch, *rest)
+        seen.append(epoch)
+        if len(seen) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TrialContext, "report", told_to_end)
+    with pytest.raises(PreemptedError):
+        tune(**settings)
+    loaded = TrialContext.load_checkpoint
+    found = []
+    monkeypatch.setattr(TrialContext, "load_checkpoint", lambda self: found.append(loaded(self)) or found[-1])
+    again, halves = tune(**settings)
+    assert again == best and drawn(halves) == drawn(whole)
+    assert len(found) == 1 and found[0] is not None, "the second trial started afresh, or the first was made again"
+    values = [[trial["value"] for trial in study["trials"] if trial["value"]] for study in (whole, halves)]
+    assert values[0] == values[1]
+    assert not list(Store(str(tune.folder / "store")).keys("checkpoints"))
 
 
 def test_evaluation_rows_change_nothing(tune, rows, write_dataset):

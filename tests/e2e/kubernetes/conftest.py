@@ -5,6 +5,7 @@ namespaces), RATCHET_TEST_HOST this machine's address as pods see it. The images
 """
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 HOST = os.environ.get("RATCHET_TEST_HOST", "10.244.0.1")
 
@@ -73,6 +76,7 @@ def outside(tmp_path_factory) -> Iterator[Outside]:
     """An S3 server (moto: versions and conditional puts) with a bucket, and an MLflow server."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     folder = tmp_path_factory.mktemp("outside")
     server = ThreadedMotoServer("0.0.0.0", port=0, verbose=False)
     server.start()
@@ -109,3 +113,13 @@ def _until_healthy(url: str, log: Path) -> None:
             return
         time.sleep(0.5)
     raise AssertionError(f"{url} does not answer: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def cluster(api, namespace, outside, images, monkeypatch):
+    """Runs pipelines in a namespace of their own; this process reaches the same bucket."""
+    from runner import Cluster
+
+    for name, value in outside.environment.items():
+        monkeypatch.setenv(name, value)
+    return Cluster(api, namespace, outside, images)
