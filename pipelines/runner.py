@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
+from kfp_ratchet.components.deploy.container import SERVE_IMAGE
 from kfp_ratchet.components.notify.run_view import APPROVE, INTERRUPTED, NOTIFY, STEPS, RunView
 from kfp_ratchet.components.shared.canonical import digest, digest_file, dumps
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
@@ -27,6 +28,7 @@ from kfp_ratchet.components.shared.log import last_line
 from kfp_ratchet.components.shared.source import module_files, python_files, source_files
 from kfp_ratchet.components.shared.sources.source import FETCHED
 from kfp_ratchet.components.shared.store import Store
+from kfp_ratchet.pipelines import containers
 from kfp_ratchet.pipelines.config import APPROVE_PARAMETERS, PARAMETERS
 from kfp_ratchet.pipelines.config_parameters import check_parameters
 from kfp_ratchet.pipelines.local import Request
@@ -43,6 +45,16 @@ _MODULE = re.compile(r"(?<![\w.])[A-Za-z_][\w.]*(?=:[A-Za-z_])")
 
 
 @dataclass(frozen=True)
+class Docker:
+    """That steps run as containers, and what they get besides what is usual; see docs/docker.md."""
+
+    environment: Sequence[str] = ()
+    """Names of further environment variables."""
+    mounts: Sequence[Path] = ()
+    """Further files and folders, which they only read."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """A run that has ended."""
 
@@ -51,6 +63,8 @@ class Finished:
     folder: Path
     """Holds `request.json`, `pipeline.yaml`, `log.txt` and the artifacts of the run."""
     store: Store
+    runner: str = "subprocess"
+    """What the steps were: subprocess or docker."""
 
     @property
     def report(self) -> Path | None:
@@ -70,6 +84,7 @@ class Finished:
             "version": view.details("register").get("version") or view.deployed.get("version"),
             "endpoint": view.deployed.get("url") if view.outcome == "promoted" else None,
             "forced": view.forced,
+            "runner": self.runner,
             "decision": view.decision.model_dump(mode="json") if view.decision else None,
             "steps": {item.step: {"state": item.state, "run": item.run} for item in view.steps},
             "report": str(self.report) if self.report else None,
@@ -104,6 +119,7 @@ def run(
     pipeline: str = TRAINING,
     package: str = "",
     cache: bool = True,
+    docker: Docker | None = None,
     on_change: Callable[[dict[str, Record]], None] = lambda records: None,
     on_log: Callable[[str], None] | None = None,
 ) -> Finished:
@@ -115,18 +131,20 @@ def run(
         pipeline: `continuous_training` or `approve`.
         package: Path of a compiled pipeline to run instead.
         cache: Serve steps whose pins, parameters and code are unchanged from earlier runs.
+        docker: Run each step as a container of its image, set up so; None runs them as processes of this environment.
         on_change: Called with the run's journal records by step, several times a second.
         on_log: Called with each line of KFP's log as it comes.
 
     Raises:
-        InputError: The configuration or a parameter is wrong.
+        InputError: The configuration or a parameter is wrong, or Docker or an image is missing.
         RatchetError: The run ended before its first step.
         RunInterruptedError: This process was told to end (KeyboardInterrupt, SystemExit): the steps are stopped, the report is written.
     """
     project = _opened(project)
-    request = _request(project, dict(parameters or {}), pipeline, package, cache)
+    request = _request(project, dict(parameters or {}), pipeline, package, cache, docker)
     folder = Path(request.pipeline_root).parent
     project = project.with_parameters(request.arguments)
+    kind = "docker" if docker else "subprocess"
     try:
         _follow(request, folder, project, on_change, on_log)
     except Exception:
@@ -135,7 +153,7 @@ def run(
         if not (run_id := _run_id(folder)):
             raise
         view = RunView.read(project.store, run_id, project.config.name, interrupted=True)
-        finished = Finished(view, project, folder, project.store)
+        finished = Finished(view, project, folder, project.store, kind)
         _keep_report(finished)
         raise RunInterruptedError(finished) from ending
     if not (run_id := _run_id(folder)):
@@ -143,7 +161,7 @@ def run(
         told = last_line(log_path.read_text(errors="replace")) or "it printed nothing"
         raise RatchetError(f"the run ended before its first step: {told}", full_disk(folder) or f"see {log_path}")
     view = RunView.read(project.store, run_id, project.config.name)
-    return Finished(view.model_copy(update={"hint": full_disk(folder)}), project, folder, project.store)
+    return Finished(view.model_copy(update={"hint": full_disk(folder)}), project, folder, project.store, kind)
 
 
 def code_digest(project: Project, parameters: Mapping[str, Any]) -> str:
@@ -178,7 +196,9 @@ def _follow(
         _process(request, folder, project) as process,
         (folder / "log.txt").open(encoding="utf-8", errors="replace") as log,
     ):
-        watchdog = Watchdog(project.store, folder, process.pid, project.config.step_timeout)
+        has_containers = request.containers is not None
+        timeout = project.config.step_timeout
+        watchdog = Watchdog(project.store, folder, process.pid, timeout, in_containers=has_containers)
         while True:
             ended = process.poll() is not None
             for line in _news(log):
@@ -214,25 +234,38 @@ def _artifact(folder: Path, run: str) -> Path:
     return folder / "artifacts" / run / NOTIFY / "report"
 
 
-def _request(project: Project, parameters: dict[str, Any], pipeline: str, package: str, cache: bool) -> Request:
+def _request(
+    project: Project, parameters: dict[str, Any], pipeline: str, package: str, cache: bool, docker: Docker | None
+) -> Request:
     # PID and microseconds: two runs started at once in one folder never share one.
     folder = project.home / "runs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{os.getpid()}"
     defaults = project.config.parameters()
     given = {**defaults, **parameters}
-    code = code_digest(project, given).removeprefix("sha256:")[:16]
     check_parameters({name: value for name, value in given.items() if name in PARAMETERS})
+    planned = None
+    if docker is None:
+        code = code_digest(project, given)
+    else:
+        of_run = project.with_parameters(given)
+        found, gpu = containers.check(of_run, str(given.get("device", "auto")), package)
+        containers.sweep(project.folder)
+        planned = containers.planned(of_run, str(given.get("source", "")), docker.environment, docker.mounts, gpu)
+        code = containers.code_digest(project, found)
     if pipeline == "approve":
         parameters = {name: given[name] for name in APPROVE_PARAMETERS if name in given}
     return Request(
         # A compiled package has defaults of its own; the configuration's come before them.
         arguments=given if package else parameters,
         pipeline_root=str(folder / "artifacts"),
-        cache_root=str(project.home / "cache" / code) if cache else "",
+        cache_root=str(project.home / "cache" / code.removeprefix("sha256:")[:16]) if cache else "",
         pipeline=pipeline,
         package=str(Path(package).resolve()) if package else "",
         defaults=defaults,
         recipe=project.config.recipe(),
         model=project.config.name,
+        images=project.config.images,
+        containers=planned,
+        kubernetes=project.config.kubernetes,
         provenance=provenance(project.folder),
     )
 
@@ -258,6 +291,7 @@ def _process(request: Request, folder: Path, project: Project) -> Iterator[subpr
                 "TMPDIR": temporary,
                 FETCHED: os.environ.get(FETCHED) or str(project.home / "data"),
                 MARK: str(folder),
+                SERVE_IMAGE: request.containers.serve_image if request.containers else "",
             },
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -268,8 +302,12 @@ def _process(request: Request, folder: Path, project: Project) -> Iterator[subpr
         try:
             yield process
         finally:
+            if request.containers is not None:
+                containers.end(folder, members(folder))
             if process.poll() is None:
                 _end(process)
+            if request.containers is not None:
+                containers.end(folder)  # What was just being made.
             if process.stdin:
                 process.stdin.close()
             # What a step left behind on purpose: a session of its own is in no group of ours.

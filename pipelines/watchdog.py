@@ -36,13 +36,15 @@ class Watchdog:
         folder: The run's folder; holds `log.txt`.
         pid: The run's process, whose descendants the steps are.
         timeout: How long a step may run, such as 90s, 30m, 6h or 2d; "off" for as long as it likes.
+        in_containers: The steps are containers: no descendants, and they leave nothing behind.
     """
 
-    def __init__(self, store: Store, folder: Path, pid: int, timeout: str) -> None:
+    def __init__(self, store: Store, folder: Path, pid: int, timeout: str, *, in_containers: bool = False) -> None:
         self._store = store
         self._folder = folder
         self._pid = pid
         self._timeout = timeout
+        self._in_containers = in_containers
         self._ended: dict[str, float] = {}
 
     def look(self, records: Mapping[str, Record]) -> None:
@@ -56,11 +58,13 @@ class Watchdog:
                 self._ended[step] = time.monotonic()
                 self._end(record, _lingers(step) if record.state == "succeeded" else None)
                 # What a step left behind may hold its output open, which KFP reads to the end.
-                end(orphans(self._folder, self._pid))
+                if not self._in_containers:
+                    end(orphans(self._folder, self._pid))
 
     def _end(self, record: Record, failure: Failure | None) -> None:
         """End a step's process with its children; its record says why before KFP can notice."""
-        process = next((one for one in _below(self._pid) if one.pid == record.pid), None)
+        steps = members(self._folder) if self._in_containers else _below(self._pid)
+        process = next((one for one in steps if one.pid == record.pid), None)
         if process is None:
             return
         with suppress(psutil.Error):

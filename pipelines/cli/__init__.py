@@ -13,7 +13,7 @@ from contextlib import suppress
 import typer
 
 from kfp_ratchet.components._image import VERSION
-from kfp_ratchet.pipelines.cli import authoring, data, gate, ledger, lint, model, replay, run, serving
+from kfp_ratchet.pipelines.cli import authoring, data, gate, images, ledger, lint, model, replay, run, serving
 from kfp_ratchet.pipelines.cli.commands import Command, Group, UsageError
 from kfp_ratchet.pipelines.cli.terminal import Terminal, never_fail_on_characters
 
@@ -42,6 +42,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(gate.app, name="gate")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(data.app, name="data")
+app.add_typer(images.app, name="images")
 
 
 def _version(asked: bool) -> None:
@@ -119,6 +120,8 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, UsageError):
         context = error.ctx
         return error.format_message(), f"see {context.command_path} --help" if context else "", error.exit_code
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("kfp_ratchet"):
+        return f"the Python package {error.name} is not installed here", "pip install 'kfp-ratchet[all]'", 3
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}", "free space, or give yourself the right to read and write there", 3

@@ -1,8 +1,10 @@
 """`ratchet run`: the whole pipeline on this machine."""
 
 import json
+import os
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,15 @@ _COLOURS = {
     "rejected": "yellow",
     "inconclusive": "yellow",
 }
+
+
+class Runner(StrEnum):
+    """What runs a step."""
+
+    subprocess = "subprocess"
+    docker = "docker"
+
+
 PIPELINES = ("continuous_training", "approve")
 
 
@@ -44,6 +55,30 @@ def run(
             metavar="NAME=VALUE",
             help="Use another value than the configuration's for this run: trials, as_of, seed, policy and others "
             "(a wrong name lists them all); may be repeated.",
+        ),
+    ] = None,
+    runner_name: Annotated[
+        Runner,
+        typer.Option(
+            "--runner",
+            help="What a step is: a process of this environment, or a container of its image. See docs/docker.md.",
+        ),
+    ] = Runner.subprocess,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            metavar="NAME[=VALUE]",
+            help="With --runner docker: hand on an environment variable besides the usual ones (AWS_*, MLFLOW_*, proxies and others); "
+            "may be repeated.",
+        ),
+    ] = None,
+    mount: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mount",
+            metavar="PATH",
+            help="With --runner docker: let the steps read a file or folder outside the project; may be repeated.",
         ),
     ] = None,
     no_cache: Annotated[
@@ -75,6 +110,9 @@ def run(
         )
     project = Project.open(config)
     given = parameters_of(parameter or [], APPROVE_PARAMETERS if named == "approve" else PARAMETERS)
+    if runner_name is Runner.subprocess and (env or mount):
+        raise InputError("--env and --mount are of containers", "add --runner docker, or leave them out")
+    docker = runner.Docker(_environment(env or []), mount or []) if runner_name is Runner.docker else None
     console = Terminal(quiet=as_json)
     try:
         with Board(console, runner.steps(project, package, named)) as board:
@@ -84,6 +122,7 @@ def run(
                 pipeline=named,
                 package=package,
                 cache=not no_cache,
+                docker=docker,
                 on_change=board.show,
                 on_log=(lambda line: console.print(Text.from_ansi(line), soft_wrap=True)) if verbose else None,
             )
@@ -94,6 +133,15 @@ def run(
     else:
         _tell(console, finished, config, verbose)
     raise typer.Exit(finished.view.exit_code)
+
+
+def _environment(given: list[str]) -> list[str]:
+    """Names of `NAME[=VALUE]`; the values go into this process's environment, and so never into a file."""
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if equals and name:
+            os.environ[name] = value
+    return [pair.partition("=")[0] for pair in given]
 
 
 def parameters_of(pairs: list[str], parameters: "Mapping[str, type[str] | type[int]] | None" = None) -> dict[str, Any]:
