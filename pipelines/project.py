@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.serving import KubernetesServing, Serving, parse_serving
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.ledger import Ledger, models
 from kfp_ratchet.components.shared.names import suggestion
-from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.config import Config, load
 
@@ -43,7 +42,7 @@ class Project:
         keys = {"model_name": "name", "store": "store", "tracking_uri": "tracking_uri"}
         given: dict[str, Any] = {key: values[name] for name, key in keys.items() if name in values}
         if "serving" in values:
-            given["serving"] = parse_parameter(Serving, values["serving"], "serving")
+            given["serving"] = parse_serving(values["serving"])
         return replace(self, config=self.config.model_copy(update=given))
 
     @property
@@ -77,9 +76,12 @@ class Project:
         return f"{_SQLITE}{self.folder / path}" if uri.startswith(_SQLITE) and not path.startswith("/") else uri
 
     @property
-    def serving(self) -> Serving:
-        """Serving settings with an absolute folder."""
-        return self.config.serving.model_copy(update={"folder": self.within(self.config.serving.folder)})
+    def serving(self) -> Serving | KubernetesServing:
+        """Serving settings; a folder on this machine made absolute."""
+        serving = self.config.serving
+        if isinstance(serving, KubernetesServing):
+            return serving
+        return serving.model_copy(update={"folder": self.within(serving.folder)})
 
     @property
     def environment(self) -> dict[str, str]:

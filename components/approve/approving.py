@@ -5,10 +5,9 @@ from pathlib import Path
 from kfp_ratchet.components.deploy.approval import Waiting, heard, waiting
 from kfp_ratchet.components.deploy.by_hand import Place, answer, made_live, put_live
 from kfp_ratchet.components.deploy.deployment import found_of, line_of, write_deployment, write_undeployed
-from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.serving import parse_serving
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.journal import Origin, Step, journal
-from kfp_ratchet.components.shared.parameters import parse_parameter
 
 
 def approve_version(
@@ -31,7 +30,7 @@ def approve_version(
         reason: Why, for the history.
         store: URI of the store.
         tracking_uri: MLflow tracking URI.
-        serving: `Serving` as JSON.
+        serving: `Serving` or `KubernetesServing` as JSON.
         deployment: File to write: url, version, ledger entry.
         deployment_uri: Its URI; names run and step.
 
@@ -46,7 +45,7 @@ def approve_version(
     """
     run = Origin.of(deployment_uri).run
     with journal(store, deployment_uri) as step:
-        place = Place(store, model_name, tracking_uri, parse_parameter(Serving, serving, "serving"))
+        place = Place(store, model_name, tracking_uri, parse_serving(serving))
         if by and not version:
             raise InputError(f"{by} approves, but no version is named", "give the parameter version")
         one = answer(place, version, "approve", by, reason) if by else _approved(place, version, run, step)

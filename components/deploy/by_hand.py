@@ -1,12 +1,14 @@
 """What a person makes champion: a version that waited for approval, a former champion, or, by force, any version."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kfp_ratchet.components.deploy.approval import Answer, Waiting, waiting
-from kfp_ratchet.components.deploy.local import LocalTarget
 from kfp_ratchet.components.deploy.probe import Probe
-from kfp_ratchet.components.deploy.rollout import RolledOut, Say, fetch_from, project, roll_out
-from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.rollout import RolledOut, fetch_from, project, roll_out
+from kfp_ratchet.components.deploy.serving import KubernetesServing, Serving
+from kfp_ratchet.components.deploy.target import Say, Target
+from kfp_ratchet.components.deploy.targets import target_of
 from kfp_ratchet.components.shared.archive import evidence_file
 from kfp_ratchet.components.shared.entry import JUDGED, MAKES_CHAMPION, Draft, Entry
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
@@ -28,12 +30,17 @@ class Place:
     store: str
     model: str
     tracking_uri: str
-    serving: Serving
+    serving: Serving | KubernetesServing
 
     @property
     def ledger(self) -> Ledger:
         """The model's ledger."""
         return Ledger(Store(self.store), self.model)
+
+    @property
+    def target(self) -> Target[Any]:
+        """Where the model is served."""
+        return target_of(self.serving, self.model, self.tracking_uri)
 
 
 def answer(place: Place, version: str, kind: Answer, by: str, reason: str) -> Waiting:
@@ -133,7 +140,7 @@ def rollback(place: Place, to: str | None, by: str, reason: str, say: Say = lamb
 def _roll_out(place: Place, draft: Draft, say: Say) -> tuple[RolledOut, str]:
     ledger = place.ledger
     fetch = fetch_from(place.tracking_uri, place.model, draft.version, draft.digest)
-    done = roll_out(ledger, LocalTarget(place.serving, place.model), draft, fetch, _probe(place, draft, say), say)
+    done = roll_out(ledger, place.target, draft, fetch, _probe(place, draft, say), say)
     unprojected = project(place.tracking_uri, ledger)
     if unprojected:
         say(f"aliases in MLflow not yet set: {unprojected}")
@@ -163,7 +170,7 @@ def _repeated(place: Place, kind: str, version: str | None, by: str) -> Draft | 
 
     Who names no version is taken to repeat only what did not come to the end of its switch: else it is one more step back.
     """
-    made, there = place.ledger.made(), LocalTarget(place.serving, place.model).live()
+    made, there = place.ledger.made(), place.target.live()
     if made is None or (made.kind, made.by) != (kind, by):
         return None
     is_unfinished = there is not None and not there.committed and there.entry == made.intent

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from kfp_ratchet.components.deploy import approval
-from kfp_ratchet.components.deploy.local import LocalTarget
 from kfp_ratchet.components.deploy.probe import Probe
 from kfp_ratchet.components.deploy.rollout import RolledOut, fetch_from, project, roll_out
-from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.serving import parse_serving
+from kfp_ratchet.components.deploy.targets import target_of
 from kfp_ratchet.components.shared.canonical import digest_file
 from kfp_ratchet.components.shared.decision import Decision
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.journal import Origin, Step, journal
 from kfp_ratchet.components.shared.ledger import Ledger
-from kfp_ratchet.components.shared.parameters import parse_parameter
 from kfp_ratchet.components.shared.store import Store
 
 
@@ -45,7 +44,7 @@ def deploy_version(
         tracking_uri: MLflow tracking URI.
         store: URI of the store.
         epoch: Champion epoch the candidate was judged against.
-        serving: `Serving` as JSON.
+        serving: `Serving` or `KubernetesServing` as JSON.
         deployment: File to write: url, version, ledger entry.
         deployment_uri: Its URI; names run and step.
 
@@ -57,7 +56,7 @@ def deploy_version(
     """
     run = Origin.of(deployment_uri).run
     with journal(store, deployment_uri, inputs={"evidence": evidence_uri, "decision": decision_uri}) as step:
-        settings = parse_parameter(Serving, serving, "serving")
+        settings = parse_serving(serving)
         decided = Decision.read(decision)
         if decided.verdict != "promote":
             raise RatchetError(f"the verdict on version {version} is {decided.verdict}; only promote goes live")
@@ -79,7 +78,7 @@ def deploy_version(
         fetch = fetch_from(tracking_uri, model_name, version, draft.digest)
         probe = Probe.read(Path(evidence, "probe.json"))
         try:
-            done = roll_out(ledger, LocalTarget(settings, model_name), draft, fetch, probe, step.progress)
+            done = roll_out(ledger, target_of(settings, model_name, tracking_uri), draft, fetch, probe, step.progress)
         except RatchetError:
             project(tracking_uri, ledger)
             raise

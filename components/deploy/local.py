@@ -4,44 +4,38 @@ import contextlib
 import fcntl
 import json
 import math
+import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from kfp_ratchet.components.deploy import process
+from kfp_ratchet.components.deploy.container import SERVE_IMAGE
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, check
 from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.target import Fetch, Launched, Say, Served, Target
 from kfp_ratchet.components.shared.durable import sync
-from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Draft, Entry
+from kfp_ratchet.components.shared.entry import Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
-from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import model_digest
 
 _HELD = TypeAdapter(list[Draft])
-Fetch = Callable[[Path], Path]
-"""Downloads a version's model folder below a folder and returns it, verified."""
 
 
-class Live(BaseModel):
+class Live(Served):
     """What `live.json` says."""
 
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    digest: str
-    url: str = Field(description="Where clients ask: POST {url}/invocations.")
     private_url: str = Field(description="Where this very process answers.")
     pid: int
     started: float = Field(description="When the process was created, seconds since 1970.")
-    entry: int = Field(description="Ledger entry that shaped this: the fencing token, which never gets smaller.")
-    committed: bool = Field(description="Whether the ledger is known to agree.")
-    epoch: int = Field(default=0, description="Ledger entry that made it champion; 0 while it is not committed.")
-    previous: "Live | None" = Field(default=None, description="What to go back to while it does not.")
+    image: str = Field(
+        default="", description="Container image that the server runs in; empty when it is no container."
+    )
 
     @classmethod
     def of(cls, made: Draft, server: process.Server, **more: Any) -> Self:
@@ -51,10 +45,10 @@ class Live(BaseModel):
     @property
     def server(self) -> process.Server:
         """The process behind it."""
-        return process.Server(self.pid, self.started, self.url, self.private_url)
+        return process.Server(self.pid, self.started, self.url, self.private_url, self.image)
 
 
-class LocalTarget:
+class LocalTarget(Target[Live]):
     """A model's place in the serving folder.
 
     Args:
@@ -66,6 +60,17 @@ class LocalTarget:
         self.serving = serving
         self.model = model
         self.folder = Path(serving.folder).absolute() / model
+        self.keep_versions = serving.keep_versions
+
+    @property
+    def place(self) -> str:
+        """The file that says what is live."""
+        return str(self.folder / "live.json")
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever served here."""
+        return self.folder.is_dir()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -132,47 +137,9 @@ class LocalTarget:
         draft.replace(self.folder / "live.json")
         sync(self.folder)
 
-    def vouched(self, ledger: Ledger) -> Live | None:
-        """What is live, after a look whether this is the ledger that made it so: it may be lost, cut short, or another one.
-
-        Raises:
-            RatchetError: It is not.
-        """
-        live = self.live()
-        # Read after `live.json`: who switches it has written to the ledger before.
-        if live is not None and (live.entry > (length := ledger.length()) or not _made(ledger, live, length)):
-            raise RatchetError(
-                f"this ledger is not the one that made v{live.version} live: {self.folder / 'live.json'} speaks of its entry "
-                f"{max(live.entry, live.epoch)}, of model {live.digest}, but {ledger.model} has {length} entries here",
-                "check `store`, or restore the ledger from a backup; to begin anew, give the model another name",
-            )
-        return live
-
-    def settle(self, ledger: Ledger) -> Live | None:
-        """Bring `live.json` and processes in line with the ledger after a deploy ended, in whatever way.
-
-        A switch that the ledger confirms is kept, any other undone; every server but the live one is stopped.
-
-        Raises:
-            RatchetError: It is not the ledger that made live what is live; nothing was changed.
-        """
-        live = self.vouched(ledger)
-        if live is not None and not live.committed:
-            commits = (entry for entry in ledger.newest() if entry.kind in MAKES_CHAMPION)
-            made = next((entry for entry in commits if entry.intent == live.entry), None)
-            if made is not None:
-                # That it is settled is said last: until then the next one looks for what is left to stop.
-                self.stop_all_but(live)
-                live = live.model_copy(update={"committed": True, "previous": None, "epoch": made.number})
-                self.switch(live)
-            elif live.previous is not None:
-                live = live.previous.model_copy(update={"entry": live.entry})
-                self.switch(live)
-            else:
-                (self.folder / "live.json").unlink()
-                live = None
-        self.stop_all_but(live)
-        return live
+    def clear(self) -> None:
+        """Make nothing live."""
+        (self.folder / "live.json").unlink()
 
     def stop_all_but(self, live: Live | None) -> list[int]:
         """Stop this model's servers except the live one; returns the pids of those stopped."""
@@ -197,18 +164,13 @@ class LocalTarget:
         return model
 
     def launch(
-        self, version: str, probe: Probe | None, say: Callable[[str], None] = lambda line: None
-    ) -> tuple[process.Server, Answered, float]:
+        self, made: Draft, entry: int, previous: Live | None, probe: Probe | None, say: Say = lambda line: None
+    ) -> Launched[Live]:
         """Start a staged version and check its health and its answers; it takes no clients of the fixed port yet.
 
-        Args:
-            version: A staged version.
-            probe: Rows and expected answers; the ones kept from its deploy, else the model's own example, when None.
-            say: Told what is being done.
-
-        Returns:
-            The server, how it answered, and the seconds until it did. On an error the server is left to `settle`.
+        Without a probe it is asked for the rows kept from its deploy, else for the model's own example.
         """
+        version = made.version
         folder = self.version_folder(version)
         log, kept = folder / "server.log", folder / "probe.json"
         if probe is not None:
@@ -218,12 +180,49 @@ class LocalTarget:
         elif kept.is_file():
             probe = Probe.read(kept)
         say(f"v{version}: starting its server")
-        server = process.start(folder / "model", self.serving.port, log)
+        server = process.start(folder / "model", self.serving.port, log, self._image())
         seconds = process.wait_ready(server, log, self.serving.startup_seconds)
         say(f"v{version}: answers after {seconds} s; comparing its answers")
-        if probe is None:
-            return server, _ask_example(server.private_url, folder / "model"), seconds
-        return server, check(server.private_url, probe), seconds
+        url = server.private_url
+        answered = check(url, probe) if probe is not None else _ask_example(url, folder / "model")
+        return Launched(Live.of(made, server, entry=entry, committed=False, previous=previous), answered, seconds)
+
+    def open(self, live: Live, probe: Probe | None, say: Say = lambda line: None) -> None:
+        """Let a server take requests on the clients' port as well."""
+        process.open_to_clients(live.server)
+
+    def answers(self, live: Live) -> bool:
+        """Whether the live server's own process answers clients."""
+        return process.find(live.pid, live.started) is not None and process.is_open(live.server)
+
+    def strangers(self) -> list[int]:
+        """The pids of servers that `live.json` does not know of and no deploy under way has started."""
+        if not self._unknown():
+            return []
+        try:
+            with self.lock():
+                return self._unknown()
+        except RatchetError:
+            return []  # A deploy is under way.
+
+    def stop(self) -> list[int]:
+        """Stop all servers; returns their pids."""
+        if not self.exists:
+            return []
+        with self.lock():
+            return self.stop_all_but(None)
+
+    def _unknown(self) -> list[int]:
+        live = self.live()
+        known = {each.pid for each in (live, live.previous if live else None) if each}
+        return [each.pid for each in process.running(self.folder) if each.pid not in known]
+
+    def _image(self) -> str:
+        """What the next server runs in: what the run says, else, in a command by hand, the same as the live one."""
+        if (said := os.environ.get(SERVE_IMAGE)) is not None:
+            return said
+        live = self.live()
+        return live.image if live is not None else ""
 
     def version_folder(self, version: str) -> Path:
         """Where a version lies.
@@ -240,13 +239,6 @@ class LocalTarget:
         for folder in (self.folder / "versions").iterdir():
             if folder.name not in keep:
                 shutil.rmtree(folder)
-
-
-def _made(ledger: Ledger, live: Live, length: int) -> bool:
-    """Whether the entry that is said to have made a model champion did."""
-    if live.previous is not None and not _made(ledger, live.previous, length):
-        return False
-    return not live.epoch or (live.epoch <= length and ledger.entry(live.epoch).digest == live.digest)
 
 
 def _is(model: Path, digest: str) -> bool:

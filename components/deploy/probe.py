@@ -49,13 +49,18 @@ class Answered(BaseModel):
     max_difference: float
 
 
+def question(rows: dict[str, Any]) -> dict[str, Any]:
+    """The body of a request for predictions."""
+    return {"dataframe_split": {key: rows[key] for key in ("columns", "data")}}
+
+
 def ask(url: str, rows: dict[str, Any]) -> list[Any]:
     """A server's predictions for raw rows.
 
     Raises:
         RatchetError: It does not answer, or with an error.
     """
-    content = json.dumps({"dataframe_split": {key: rows[key] for key in ("columns", "data")}}).encode()
+    content = json.dumps(question(rows)).encode()
     request = urllib.request.Request(  # noqa: S310
         f"{url}/invocations", content, {"Content-Type": "application/json"}
     )
@@ -74,12 +79,20 @@ def ask(url: str, rows: dict[str, Any]) -> list[Any]:
 
 
 def check(url: str, probe: Probe) -> Answered:
-    """Compare a server's answers with the expected ones.
+    """Ask a server and compare its answers with the expected ones.
+
+    Raises:
+        RatchetError: It does not answer, or wrongly.
+    """
+    return compare(ask(url, probe.rows), probe)
+
+
+def compare(answers: list[Any], probe: Probe) -> Answered:
+    """Compare answers with the expected ones.
 
     Raises:
         RatchetError: An answer is missing, not finite, or differs by more than `TOLERANCE`; names the row.
     """
-    answers = ask(url, probe.rows)
     if len(answers) != len(probe.scores):
         raise RatchetError(f"the model server gave {len(answers)} answers to {len(probe.scores)} rows")
     largest = 0.0

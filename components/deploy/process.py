@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -29,26 +30,37 @@ class Server:
     """A running model server.
 
     `started` is the process's creation time in seconds; with the pid it identifies a process even when pids are used again. `url` is where
-    clients ask, `private_url` where this very process answers.
+    clients ask, `private_url` where this very process answers. `image` is what it runs in; "" when that is no container.
     """
 
     pid: int
     started: float
     url: str
     private_url: str
+    image: str = ""
 
 
-def start(model: Path, port: int, log: Path) -> Server:
+def start(model: Path, port: int, log: Path, image: str = "") -> Server:
     """Start a server for a model folder; it outlives this process and is not open to clients of `port` yet.
 
     Args:
         model: MLflow model folder.
         port: Port for clients; 0 takes a free one.
         log: File for the server's output.
+        image: Container image that it runs in; "" for a process of this environment.
 
     Raises:
-        RatchetError: The port belongs to another program.
+        RatchetError: The port belongs to another program, or there is no Docker to run the image.
     """
+    temporary = log.with_name("tmp")
+    temporary.mkdir(exist_ok=True)
+    if image:
+        return _start_container(image, model.resolve(), port, log.absolute(), temporary.absolute())
+    if find_spec("mlflow") is None:
+        raise RatchetError(
+            "a model server needs MLflow, which is not installed here",
+            "install kfp-ratchet[all]; or `ratchet run --runner docker`, whose servers are containers",
+        )
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_bound(0))]
         if port:
@@ -56,8 +68,6 @@ def start(model: Path, port: int, log: Path) -> Server:
         descriptors = [each.fileno() for each in sockets]
         path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
         output = stack.enter_context(log.open("wb"))
-        temporary = log.with_name("tmp")
-        temporary.mkdir(exist_ok=True)
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", _MODULE, str(model.resolve()), *map(str, descriptors)],
             # It outlives the run that starts it, and so the run's folder for temporary files and its mark.
@@ -70,6 +80,20 @@ def start(model: Path, port: int, log: Path) -> Server:
         )
         private, public = (f"http://{HOST}:{each.getsockname()[1]}" for each in (sockets[0], sockets[-1]))
         return Server(process.pid, psutil.Process(process.pid).create_time(), public, private)
+
+
+def _start_container(image: str, model: Path, port: int, log: Path, temporary: Path) -> Server:
+    from kfp_ratchet.components.deploy import container
+
+    command = ["python3", "-m", _MODULE, str(model), "--listen", f"{HOST}:0"]
+    if port:
+        _bound(port).close()  # That it cannot be had is better said here than in the server's log.
+        command += ["--public", f"{HOST}:{port}"]
+    pid, urls = container.start(image, command, log, temporary)
+    try:
+        return Server(pid, psutil.Process(pid).create_time(), urls[-1], urls[0], image)
+    except psutil.Error:
+        raise RatchetError(f"the model server ended before it answered: {_said(log)}", f"see its log {log}") from None
 
 
 def wait_ready(server: Server, log: Path, seconds: float) -> float:

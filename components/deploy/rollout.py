@@ -1,19 +1,18 @@
 """Put a version live: stage, start, probe, switch, commit to the ledger; or undo and leave everything as it was.
 
 Every write is followed by a point where the process may be killed. What counts is the entry of the ledger that makes the champion: it is
-written with a compare-and-swap, and `LocalTarget.settle` brings `live.json` and the processes in line with it, whenever it is called next.
+written with a compare-and-swap, and `Target.settle` brings what is live in line with it, whenever it is called next.
 """
 
 import contextlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from kfp_ratchet.components.deploy import process
-from kfp_ratchet.components.deploy.local import Fetch, Live, LocalTarget
 from kfp_ratchet.components.deploy.probe import Answered, Probe
+from kfp_ratchet.components.deploy.target import Fetch, Say, Served, Target
 from kfp_ratchet.components.shared.entry import Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger, StaleEpochError
@@ -21,14 +20,12 @@ from kfp_ratchet.components.shared.ledger import Ledger, StaleEpochError
 LEASE = timedelta(minutes=10)
 """How long a deploy that does not end keeps others out, by the store's clock."""
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class RolledOut:
     """A version that is live and champion."""
 
-    live: Live
+    live: Served
     entry: Entry
     previous_version: str
     answered: Answered | None
@@ -36,7 +33,7 @@ class RolledOut:
 
 
 def roll_out(
-    ledger: Ledger, target: LocalTarget, draft: Draft, fetch: Fetch, probe: Probe | None, say: Say = lambda line: None
+    ledger: Ledger, target: Target[Any], draft: Draft, fetch: Fetch, probe: Probe | None, say: Say = lambda line: None
 ) -> RolledOut:
     """Make a version live and champion, or undo; a repeated call finishes what a killed one began.
 
@@ -58,18 +55,20 @@ def roll_out(
         if committed is not None and champion is not None and champion.epoch == committed.number:
             # An earlier attempt was killed after it had committed, or an identical run was faster.
             live = target.settle(ledger)
-            if live is None or live.digest != draft.digest or not is_alive(live):
+            if live is None or live.digest != draft.digest or not target.answers(live):
                 live = relaunch(ledger, target, committed, fetch, probe, say)
             return RolledOut(live, committed, "", None, 0.0)
         intent = _claim(ledger, target, draft)
         try:
-            before = target.settle(ledger)
+            there = target.settle(ledger)
+            # On a shared target an earlier attempt's switch is still there.
+            before = there.previous if there is not None and not there.committed else there
             say(f"v{draft.version}: fetching it")
             target.stage(draft.version, draft.digest, fetch)
-            server, answered, seconds = target.launch(draft.version, probe, say)
+            launched = target.launch(draft, intent.number, before, probe, say)
             # Before it takes clients: whoever finds this deploy dead must know of every server that does.
-            target.switch(Live.of(draft, server, entry=intent.number, committed=False, previous=before))
-            process.open_to_clients(server)
+            target.switch(launched.live)
+            target.open(launched.live, probe, say)
             entry = ledger.append(draft.model_copy(update={"intent": intent.number}))
         except BaseException as error:
             _undo(ledger, target, draft, intent, error)
@@ -77,13 +76,13 @@ def roll_out(
         say(f"v{draft.version}: live; stopping what it replaces")
         live = target.settle(ledger)
         if live is None:
-            raise RatchetError(f"{target.folder} changed under our feet", "run this step again")
-        recent = [made.version for made in ledger.lineage()][-1 - target.serving.keep_versions :]
+            raise RatchetError(f"{target.place} changed under our feet", "run this step again")
+        recent = [made.version for made in ledger.lineage()][-1 - target.keep_versions :]
         target.prune(keep={draft.version, *recent})
-    return RolledOut(live, entry, before.version if before else "", answered, seconds)
+    return RolledOut(live, entry, before.version if before else "", launched.answered, launched.seconds)
 
 
-def relaunch(ledger: Ledger, target: LocalTarget, made: Entry, fetch: Fetch, probe: Probe | None, say: Say) -> Live:
+def relaunch(ledger: Ledger, target: Target[Any], made: Entry, fetch: Fetch, probe: Probe | None, say: Say) -> Any:
     """Start the champion's server again and make it live; the target must be locked and settled.
 
     Raises:
@@ -94,10 +93,9 @@ def relaunch(ledger: Ledger, target: LocalTarget, made: Entry, fetch: Fetch, pro
     # A failed deploy after the promotion may have left a larger token.
     token = max(made.number, there.entry if there else 0)
     try:
-        server, _, _ = target.launch(made.version, probe, say)
-        live = Live.of(made, server, entry=token, committed=False, previous=there)
+        live = target.launch(made, token, there, probe, say).live
         target.switch(live)
-        process.open_to_clients(server)
+        target.open(live, probe, say)
     except BaseException:
         target.settle(ledger)
         raise
@@ -105,11 +103,6 @@ def relaunch(ledger: Ledger, target: LocalTarget, made: Entry, fetch: Fetch, pro
     target.switch(live)
     target.stop_all_but(live)
     return live
-
-
-def is_alive(live: Live) -> bool:
-    """Whether the live server's own process answers clients."""
-    return process.find(live.pid, live.started) is not None and process.is_open(live.server)
 
 
 def fetch_from(tracking_uri: str, model: str, version: str, digest: str) -> Fetch:
@@ -134,9 +127,11 @@ def project(tracking_uri: str, ledger: Ledger) -> str:
         return projection.project(tracking_uri, ledger)
     except RatchetError as error:
         return error.message
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed here"
 
 
-def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
+def _claim(ledger: Ledger, target: Target[Any], draft: Draft) -> Entry:
     """The open deploy-started entry of this deploy: that of an earlier attempt, by whichever run, or a new one.
 
     How long another one has been open is measured by the store's clock alone. A clock that jumps may give up a deploy that lives, or keep
@@ -171,14 +166,19 @@ def _claim(ledger: Ledger, target: LocalTarget, draft: Draft) -> Entry:
         raise
 
 
-def _undo(ledger: Ledger, target: LocalTarget, draft: Draft, intent: Entry, error: BaseException) -> None:
+def _undo(ledger: Ledger, target: Target[Any], draft: Draft, intent: Entry, error: BaseException) -> None:
     """Leave everything as it was and say why; what cannot be undone now is settled by the next deploy."""
     reason = error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
-    with contextlib.suppress(Exception):
-        target.settle(ledger)
+    if not target.is_shared:
+        with contextlib.suppress(Exception):
+            target.settle(ledger)
     with contextlib.suppress(Exception):
         held = ledger.open_intent()
         if held is not None and held.number == intent.number:
             ledger.append(
                 draft.model_copy(update={"kind": "deploy-failed", "intent": intent.number, "reason": reason[:2000]})
             )
+    if target.is_shared:
+        # Only now: a twin of this very deploy can no longer commit what is undone here.
+        with contextlib.suppress(Exception):
+            target.settle(ledger)

@@ -86,10 +86,10 @@ def status(
             f": ratchet model approve {model} {entry.version}, or deny",
         )
     if left:
-        pids = ", ".join(map(str, left))
+        named = f"{'Deployment' if isinstance(left[0], str) else 'process'} {', '.join(map(str, left))}"
         console.say(
             ("servers run that a killed deploy left", "bold red"),
-            f": process {pids}; stop them: {start_command(config)}",
+            f": {named}; stop them: {start_command(config)}",
         )
     for problem in problems:
         console.say(("the ledger cannot be trusted", "bold red"), f": {problem}; restore it from a backup")
@@ -126,6 +126,8 @@ def how_to_ask(project: "Project") -> str:
     if there is None or not there[1]:
         return ""
     question = example(project.serving, model, there[0].version)
+    if question is None:
+        return ""
     header = "Content-Type: application/json"
     return shlex.join(["curl", "-s", f"{there[0].url}/invocations", "-H", header, "-d", f"@{shown(question)}"])
 

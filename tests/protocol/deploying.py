@@ -4,6 +4,8 @@ Reading an entry that is there is no step: it never changes, so it does not matt
 """
 
 import contextlib
+import copy
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +13,14 @@ from typing import Any
 from interleaving import Turn
 
 from kfp_ratchet.components.deploy import local, process, rollout
+from kfp_ratchet.components.deploy.kubernetes import objects
+from kfp_ratchet.components.deploy.kubernetes.api import Api, ConflictError
+from kfp_ratchet.components.deploy.kubernetes.target import KubernetesLive, KubernetesTarget
+from kfp_ratchet.components.deploy.live import give_up_dead
 from kfp_ratchet.components.deploy.local import Live, LocalTarget
 from kfp_ratchet.components.deploy.probe import Answered
-from kfp_ratchet.components.deploy.serving import Serving
+from kfp_ratchet.components.deploy.serving import KubernetesServing, Serving
+from kfp_ratchet.components.deploy.target import Launched, Served
 from kfp_ratchet.components.shared import ledger as ledgers
 from kfp_ratchet.components.shared.entry import MAKES_CHAMPION, Draft
 from kfp_ratchet.components.shared.errors import RatchetError
@@ -38,26 +45,26 @@ def as_in_memory(patch: Any) -> None:
     patch.setattr(ledgers, "datetime", Clock)
     patch.setattr(local, "sync", lambda *_: None)
     patch.setattr(process, "open_to_clients", lambda server: None)
-    patch.setattr(rollout, "is_alive", lambda live: live.pid in World.current.serving)
 
 
 class World:
     """What all programs share.
 
     Args:
-        remote: Whether all serve from one remote target, each on a machine of its own; else from this machine's, behind its lock.
+        remote: Whether all serve from one cluster, each on a machine of its own; else from this machine, behind its lock.
     """
 
-    current: "World"
-
     def __init__(self, remote: bool = False) -> None:
-        World.current = self
         self.remote = remote
         self.objects: dict[str, tuple[bytes, bool]] = {}
         """Content by key, and whether it is older than a lease."""
         self.live: Live | None = None
         self.serving: set[int] = set()
         self.pids = 0
+        self.service: dict[str, Any] | None = None
+        """The remote target's Service."""
+        self.pools: dict[str, int] = {}
+        """Its Deployments, with their ledger entries."""
         self.locked_by = ""
         self.held: dict[str, tuple[Draft, ...]] = {}
         self.history: list[str] = []
@@ -66,7 +73,24 @@ class World:
         held = tuple(
             sorted((machine, *(each.model_dump_json() for each in held)) for machine, held in self.held.items())
         )
-        return hash((frozenset(self.objects.items()), self.live, frozenset(self.serving), self.locked_by, held))
+        remote = json.dumps(self.service), frozenset(self.pools.items())
+        return hash((frozenset(self.objects.items()), self.live, frozenset(self.serving), self.locked_by, held, remote))
+
+    def like(self, other: "World") -> None:
+        """Begin as another world is now."""
+        self.objects, self.live, self.serving, self.pids = (
+            dict(other.objects),
+            other.live,
+            set(other.serving),
+            other.pids,
+        )
+        self.service, self.pools = copy.deepcopy(other.service), dict(other.pools)
+
+    def is_answered(self) -> bool:
+        """Whether whoever asks gets an answer."""
+        if self.remote:
+            return self.service is not None and self.service["spec"]["selector"][objects.POOL] in self.pools
+        return self.live is not None and self.live.pid in self.serving
 
     def died(self, name: str) -> None:
         """The kernel takes back a dead program's lock; the servers it started go on."""
@@ -151,16 +175,8 @@ class Target(LocalTarget):
     def _me(self) -> str:
         return self._turn.name if self._turn else "later"
 
-    @property
-    def _machine(self) -> str:
-        return self._me.partition("'")[0] if self._world.remote else ""
-
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        if self._world.remote:
-            yield
-            return
-
         def take() -> bool:
             self._world.locked_by = self._world.locked_by or self._me
             return self._world.locked_by == self._me
@@ -174,10 +190,10 @@ class Target(LocalTarget):
                 self._world.locked_by = ""
 
     def hold(self, *started: Draft) -> None:
-        self._step("hold", lambda: self._world.held.update({self._machine: started}))
+        self._step("hold", lambda: self._world.held.update({"": started}))
 
     def last_held(self, intent: Any) -> bool:
-        held = self._world.held.get(self._machine, ())
+        held = self._world.held.get("", ())
         return any(each.run == intent.run and each.repeats(intent) for each in held)
 
     def live(self) -> Live | None:
@@ -185,7 +201,6 @@ class Target(LocalTarget):
 
     def switch(self, live: Live) -> None:
         def act() -> None:
-            self.check(self._world.live)
             self._alone = True
             try:
                 super(Target, self).switch(live)
@@ -193,9 +208,6 @@ class Target(LocalTarget):
                 self._alone = False
 
         self._step(f"switch {live.version} {live.entry}", act)
-
-    def check(self, there: Live | None) -> None:
-        """What else stands in the way of a switch."""
 
     def stop_all_but(self, live: Live | None) -> list[int]:
         kept = {live.pid} if live else set()
@@ -209,49 +221,88 @@ class Target(LocalTarget):
     def stage(self, version: str, digest: str, fetch: Any) -> Any:
         return None
 
-    def launch(self, version: str, probe: Any, say: Any = None) -> tuple[process.Server, Answered, float]:
+    def launch(self, made: Any, entry: int, previous: Any, probe: Any, say: Any = None) -> Launched[Live]:
         def act() -> int:
             self._world.pids += 1
             self._world.serving |= {self._world.pids}
             return self._world.pids
 
-        pid = self._step(f"launch {version}", act)
-        return process.Server(pid, 0.0, "url", f"url-{pid}"), Answered(rows=1, max_difference=0.0), 0.0
+        pid = self._step(f"launch {made.version}", act)
+        server = process.Server(pid, 0.0, "url", f"url-{pid}")
+        live = Live.of(made, server, entry=entry, committed=False, previous=previous)
+        return Launched(live, Answered(rows=1, max_difference=0.0), 0.0)
+
+    def answers(self, live: Live) -> bool:
+        return live.pid in self._world.serving
 
     def prune(self, keep: set[str]) -> None:
         pass
 
 
-class RemoteTarget(Target):
-    """One target for all machines, without a lock: it keeps every server, and compares before it swaps.
-
-    Each write to what is live carries the number of the deploy, as `LocalTarget` has it. Without a lock settling needs two rules more:
-    what it found must still be there, and what another open deploy has just switched to is left to that deploy.
-    """
+class MemoryApi(Api):
+    """As much of an API server as the target asks: the Service with its version, and Deployments that are names."""
 
     def __init__(self, world: World, turn: Turn | None) -> None:
-        super().__init__(world, turn)
-        self._found: list[Live | None] = []
+        self._world, self._turn = world, turn
+        self.namespace, self.seconds = "n", 0.0
 
-    def live(self) -> Live | None:
-        return self._found[0] if self._found else super().live()
+    def _step(self, label: str, act: Callable[[], Any]) -> Any:
+        return self._turn.take(label, act) if self._turn else act()
 
-    def settle(self, ledger: Ledger) -> Live | None:
-        there, open_ = self.live(), ledger.open_intent()
-        if there and open_ and not there.committed and open_.number == there.entry and not self.last_held(open_):
-            return there
-        self._found = [there]
-        try:
-            return super().settle(ledger)
-        finally:
-            self._found = []
+    def get(self, path: str) -> Any:
+        return self._step(f"get {path}", lambda: copy.deepcopy(self._world.service))
 
-    def check(self, there: Live | None) -> None:
-        if self._found and there != self._found[0]:
-            raise RatchetError("another deploy came between", "nothing was changed")
+    def items(self, path: str, selector: str) -> Any:
+        pools = self._step("list pools", lambda: sorted(self._world.pools.items()))
+        return [{"metadata": {"name": name, "labels": {objects.ENTRY: str(entry)}}} for name, entry in pools]
 
-    def stop_all_but(self, live: Live | None) -> list[int]:
-        return []
+    def create(self, path: str, made: Any) -> Any:
+        return self._step("create service", lambda: self._put(made, None))
+
+    def replace(self, path: str, changed: Any) -> Any:
+        version = changed["metadata"]["resourceVersion"]
+        return self._step(f"replace service {version}", lambda: self._put(changed, version))
+
+    def delete(self, path: str) -> None:
+        self._step(f"delete {path}", lambda: self._world.pools.pop(path.rpartition("/")[2], None))
+
+    def _put(self, made: Any, version: str | None) -> Any:
+        there = self._world.service["metadata"]["resourceVersion"] if self._world.service else None
+        if there != version:
+            raise ConflictError("it was changed")
+        self._world.service = copy.deepcopy(made)
+        self._world.service["metadata"]["resourceVersion"] = str(int(there or 0) + 1)
+
+
+class RemoteTarget(KubernetesTarget):
+    """The real Kubernetes target, but for pods: they are there at once. Nothing is kept for a rollback, so that much is removed."""
+
+    def __init__(self, world: World, turn: Turn | None) -> None:
+        self._world = world
+        super().__init__(KubernetesServing(keep_minutes=0), MODEL, api=MemoryApi(world, turn))
+
+    def stage(self, version: str, digest: str, fetch: Any) -> None:
+        return None
+
+    def launch(self, made: Any, entry: int, previous: Any, probe: Any, say: Any = None) -> Launched[KubernetesLive]:
+        pool = objects.pool_name(MODEL, made.version, entry)
+        api = self.api
+        assert isinstance(api, MemoryApi)
+        api._step(f"launch {pool}", lambda: self._world.pools.update({pool: entry}))
+        fields = {"url": "url", "entry": entry, "committed": False, "previous": previous, "pool": pool}
+        live = KubernetesLive(version=made.version, digest=made.digest, **fields)
+        return Launched(live, Answered(rows=1, max_difference=0.0), 0.0)
+
+    def open(self, live: KubernetesLive, probe: Any, say: Any = None) -> None:
+        return None
+
+    def answers(self, live: KubernetesLive) -> bool:
+        return live.pool in self._world.pools
+
+
+def target_in(world: World, turn: Turn | None = None) -> Any:
+    """Where one program deploys to."""
+    return (RemoteTarget if world.remote else Target)(world, turn)
 
 
 def promotion(version: str, epoch: int, run: str, **fields: Any) -> Draft:
@@ -262,7 +313,7 @@ def promotion(version: str, epoch: int, run: str, **fields: Any) -> Draft:
 
 def deploy(world: World, turn: Turn | None, draft: Draft) -> str:
     """What the step `deploy` does."""
-    target = (RemoteTarget if world.remote else Target)(world, turn)
+    target = target_in(world, turn)
     done = rollout.roll_out(world.ledger(turn), target, draft, lambda into: into, None)
     return f"live {done.entry.version}"
 
@@ -302,13 +353,15 @@ def _wrong_in(ledger: Ledger) -> str | None:
 
 def wrong_in_serving(world: World) -> str | None:
     """What is wrong with what serves, once nobody works any more and the next command has settled things."""
-    target, ledger = Target(world, None), world.ledger()
+    ledger, target = world.ledger(), target_in(world)
+    world.pass_a_lease()
+    give_up_dead(ledger, target)
+    live: Served | None = target.settle(ledger)
     made = ledger.made()
-    live = target.settle(ledger)
     if made is None:
         return f"version {live.version} is live without a champion" if live else None
     if live is None or live.digest != made.digest:
         return f"version {live.version if live else None} is live, but the ledger says {made.version}"
-    if live.pid not in world.serving:
+    if not world.is_answered():
         return f"nothing answers for version {live.version}"
     return None

@@ -85,9 +85,25 @@ def outside(tmp_path_factory) -> Iterator[Outside]:
     port = _free_port()
     log = (folder / "mlflow.log").open("wb")
     mlflow = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "0.0.0.0", "--port", str(port), "--workers", "1"]
-        + ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
-        + ["--serve-artifacts", "--allowed-hosts", "*"],
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "0.0.0.0",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{folder}/mlflow.db",
+            "--artifacts-destination",
+            str(folder / "artifacts"),
+            "--serve-artifacts",
+            "--allowed-hosts",
+            "*",
+        ],
         stdout=log,
         stderr=log,
         start_new_session=True,

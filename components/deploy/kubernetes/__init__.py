@@ -1,0 +1,1 @@
+"""Serving on plain Kubernetes; the only folder that imports the library `kubernetes`."""
