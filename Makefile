@@ -4,8 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 MONTH ?= 2013-06
 BIN := .venv/bin
-# The tests of containers share one Docker and one cluster, so they stay together.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# What stays together, tests/conftest.py says.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help setup run demo demo-dvc year test check lint compile docs lock stop clean
 

@@ -9,6 +9,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,20 +19,37 @@ for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
 sys.dont_write_bytecode = False
 
 
-@pytest.hookimpl(tryfirst=True)
+_CONTAINERS = ("tests/e2e/docker/", "tests/e2e/kubernetes/")
+
+
+def _unit(nodeid: str) -> str:
+    """What one worker runs in order: all tests of containers, which share one Docker and one cluster; a file whose tests go on from one
+    another; else a test."""
+    if nodeid.startswith(_CONTAINERS):
+        return "containers"
+    return nodeid.partition("::")[0] if nodeid.startswith("tests/e2e/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByUnit(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _unit(nodeid)
+
+    return ByUnit(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parts[-3:-1] == ("e2e", "local"):
-            # They go on from one another, in order: one worker for a file.
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    for item in filter(_needs_containers, items):
-        # The first one builds the images, and on a new machine waits for the cluster.
-        item.add_marker(pytest.mark.timeout(3600))
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, not _needs_containers(item)))
+        if item.nodeid.startswith(_CONTAINERS):
+            # The first one builds the images, and on a new machine waits for the cluster.
+            item.add_marker(pytest.mark.timeout(3600))
 
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("slow") is not None, not item.nodeid.startswith(_CONTAINERS)
 
-def _needs_containers(item: pytest.Item) -> bool:
-    return any("containers" in mark.args for mark in item.iter_markers("xdist_group"))
+    items.sort(key=order)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

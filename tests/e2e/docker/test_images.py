@@ -14,7 +14,7 @@ from kfp_ratchet.pipelines.compile import compiled
 from kfp_ratchet.pipelines.image_building import BASE, build
 from kfp_ratchet.pipelines.images import Images
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SLIM_BYTES = 900e6

@@ -16,7 +16,7 @@ import pytest
 from kfp_ratchet.pipelines.containers import RUN_LABEL
 
 FLIGHTS = Path(__file__).parents[3] / "examples" / "flights"
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 PROMOTE = '{"metric": "roc_auc", "margin": 0.0, "min_rows": 10}'
 
 

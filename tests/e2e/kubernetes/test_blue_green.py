@@ -31,7 +31,7 @@ from kfp_ratchet.components.shared.ledger import Ledger
 from kfp_ratchet.components.shared.model import model_digest
 from kfp_ratchet.components.shared.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 
 WORKLOADS = Path(__file__).parents[2] / "components" / "deploy" / "workloads"
 ROWS = {"columns": ["x"], "data": [[1.0], [2.5]]}

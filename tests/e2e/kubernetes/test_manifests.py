@@ -24,7 +24,7 @@ from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.pipelines.compile import continuous_training_yaml
 from kfp_ratchet.pipelines.kubernetes_settings import KubernetesSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 RULES = next(

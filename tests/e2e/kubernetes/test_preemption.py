@@ -19,7 +19,7 @@ from kfp_ratchet.components.notify.run_view import RunView
 from kfp_ratchet.components.shared.journal import Origin, Record, read_record
 from kfp_ratchet.components.shared.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 
 EATER = '''
 class Eater:

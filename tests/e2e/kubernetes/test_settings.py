@@ -12,7 +12,7 @@ from kfp_ratchet.pipelines.compile import continuous_training_yaml
 from kfp_ratchet.pipelines.kubernetes_settings import KubernetesSettings
 from kfp_ratchet.pipelines.settings import DEPLOYER
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 
 SMALL = {"cpu": "20m", "cpu_limit": "500m", "memory": "32M", "memory_limit": "128M"}
 SETTINGS: dict[str, Any] = {

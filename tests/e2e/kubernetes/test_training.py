@@ -11,7 +11,7 @@ from kfp_ratchet.components.shared.journal import read_run
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.pipelines.compile import continuous_training_yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.slow
 
 
 def test_every_step_a_pod(cluster: Cluster, tmp_path: Path) -> None:
