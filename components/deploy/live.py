@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from kfp_ratchet.components.deploy.local import LocalTarget
-from kfp_ratchet.components.deploy.rollout import LEASE, fetch_from, relaunch
-from kfp_ratchet.components.deploy.serving import KubernetesServing, Serving
-from kfp_ratchet.components.deploy.target import Say, Served, Target
+from kfp_ratchet.components.deploy.rollout import fetch_from, relaunch
+from kfp_ratchet.components.deploy.serving import LEASE, KubernetesServing, Serving
+from kfp_ratchet.components.deploy.target import Pods, Say, Served, Target
 from kfp_ratchet.components.deploy.targets import target_of
 from kfp_ratchet.components.shared.entry import Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
@@ -19,6 +19,13 @@ def live(serving: Serving | KubernetesServing, model: str) -> tuple[Served, bool
     target = target_of(serving, model)
     there = target.live()
     return (there, target.answers(there)) if there is not None else None
+
+
+def pods(serving: Serving | KubernetesServing, model: str) -> Pods | None:
+    """The pods of what is live; None where none serve."""
+    target = target_of(serving, model)
+    there = target.live()
+    return target.pods(there) if there is not None else None
 
 
 def strangers(serving: Serving | KubernetesServing, model: str) -> list[int | str]:

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kfp_ratchet.components.deploy.probe import Answered, Probe
+from kfp_ratchet.components.deploy.serving import LEASE
 from kfp_ratchet.components.deploy.target import Fetch, Say, Served, Target
 from kfp_ratchet.components.shared.entry import Draft, Entry
 from kfp_ratchet.components.shared.errors import RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger, StaleEpochError
-
-LEASE = timedelta(minutes=10)
-"""How long a deploy that does not end keeps others out, by the store's clock."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,18 @@
 """Where and how a model is served; the section `serving` of `ratchet.yaml`."""
 
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from kfp_ratchet.components.shared.canonical import loads
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.parameters import parse_parameter
+
+LEASE = timedelta(minutes=10)
+"""How long a deploy that does not end keeps others out, by the store's clock."""
+_LONGEST = LEASE - timedelta(minutes=1)
+"""What a deploy may plan to wait where no lock protects it: the rest is for its requests."""
 
 
 class Serving(BaseModel):
@@ -65,7 +71,7 @@ class KubernetesServing(BaseModel):
         default="ClusterIP", description="Type of the Service that clients ask."
     )
     startup_seconds: int = Field(
-        default=600, gt=0, description="How long pods may take until they are ready, image pull included, in seconds."
+        default=480, gt=0, description="How long pods may take until they are ready, image pull included, in seconds."
     )
     bake_seconds: int = Field(
         default=30, ge=0, description="How long a version is watched once clients reach it, before it becomes champion."
@@ -76,6 +82,17 @@ class KubernetesServing(BaseModel):
     keep_minutes: int = Field(
         default=10, ge=0, description="How long the former champion's pods are kept for a quick rollback."
     )
+
+    @model_validator(mode="after")
+    def _ends_within_the_lease(self) -> Self:
+        """A deploy that is alive but slow would be taken over."""
+        together, longest = self.startup_seconds + self.bake_seconds, int(_LONGEST.total_seconds())
+        if together > longest:
+            raise ValueError(
+                f"startup_seconds and bake_seconds together are {together}, more than {longest}: "
+                f"after {int(LEASE.total_seconds())} s a deploy counts as dead and another may take over"
+            )
+        return self
 
 
 def _target(value: Any) -> Any:

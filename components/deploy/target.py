@@ -34,6 +34,17 @@ class Served(BaseModel):
     previous: Self | None = Field(default=None, description="What to go back to while it does not.")
 
 
+class Pods(BaseModel):
+    """The pods that clients reach."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment: str
+    image: str
+    ready: int
+    replicas: int = Field(description="How many are wanted.")
+
+
 L = TypeVar("L", bound=Served)
 
 
@@ -126,6 +137,10 @@ class Target(ABC, Generic[L]):
     @abstractmethod
     def answers(self, live: L) -> bool:
         """Whether what is on record as live does answer clients."""
+
+    def pods(self, live: L) -> Pods | None:
+        """The pods of what is on record as live; None where it is served without."""
+        return None
 
     @abstractmethod
     def stop_all_but(self, live: L | None) -> Iterable[int | str]:

@@ -31,7 +31,7 @@ def status(
 
     Example: ratchet status --start
     """
-    from kfp_ratchet.components.deploy.live import ensure, foreign, live, strangers
+    from kfp_ratchet.components.deploy.live import ensure, foreign, live, pods, strangers
     from kfp_ratchet.components.shared.entry import JUDGED
     from kfp_ratchet.components.shared.forced import forced, warning
     from kfp_ratchet.components.shared.ledger import Ledger
@@ -45,6 +45,7 @@ def status(
     ledger = Ledger(project.store, model)
     champion = ledger.champion()
     there = live(project.serving, model)
+    serving = pods(project.serving, model)
     judged = next((entry for entry in ledger.newest() if entry.kind in JUDGED), None)
     problems = ledger.verify() or list(filter(None, [foreign(project.serving, ledger)]))
     left = strangers(project.serving, model)
@@ -57,6 +58,7 @@ def status(
             "champion": champion.model_dump() if champion else None,
             "live": there[0].model_dump() if there else None,
             "answers": answers,
+            "pods": serving.model_dump() if serving else None,
             "forced": by_force.model_dump(mode="json") if by_force else None,
             "pending": [entry.model_dump(mode="json") for entry in waits],
             "last": judged.model_dump(mode="json") if judged else None,
@@ -75,6 +77,11 @@ def status(
             console.say(f"start the champion: {start_command(config)}")
         else:
             console.say(("does not answer", "bold red"), f"; start it: {start_command(config)}")
+        if serving and there:
+            console.tell(
+                f"serves: v{there[0].version}, {serving.ready}/{serving.replicas} pods ready, "
+                f"Deployment {serving.deployment} of ledger entry {there[0].entry}, image {serving.image}"
+            )
         if judged:
             told = f"waits: {judged.why}" if judged.kind == "pending" else judged.reason or judged.kind
             console.tell(f"last: {moment(judged.time)} UTC  {told}")

@@ -117,7 +117,7 @@ class Servers:
         self._http.shutdown()
         self._http.server_close()
 
-    def start(self, model: Path, port: int, log: Path) -> process.Server:
+    def start(self, model: Path, port: int, log: Path, image: str = "") -> process.Server:
         weights = json.loads((model / "artifacts" / "workload" / "weights.json").read_text())
         pid = next(self._pids)
         self.table[pid] = Server(model.resolve(), weights["slope"])

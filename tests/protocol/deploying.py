@@ -4,7 +4,6 @@ Reading an entry that is there is no step: it never changes, so it does not matt
 """
 
 import contextlib
-import copy
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -40,9 +39,25 @@ class Clock(datetime):
         return datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class OneAfterAnother:
+    """A thread pool without threads: starting them took most of the search's time."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __enter__(self) -> "OneAfterAnother":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    map = staticmethod(map)
+
+
 def as_in_memory(patch: Any) -> None:
-    """Patch what is not ledger or protocol: the clock, and the processes that serve."""
+    """Patch what is not ledger or protocol: the clock, the processes that serve, and threads that read what is in memory."""
     patch.setattr(ledgers, "datetime", Clock)
+    patch.setattr(ledgers, "ThreadPoolExecutor", OneAfterAnother)
     patch.setattr(local, "sync", lambda *_: None)
     patch.setattr(process, "open_to_clients", lambda server: None)
 
@@ -61,8 +76,8 @@ class World:
         self.live: Live | None = None
         self.serving: set[int] = set()
         self.pids = 0
-        self.service: dict[str, Any] | None = None
-        """The remote target's Service."""
+        self.service = "null"
+        """The remote target's Service, as JSON: read more often than written, and compared after every step."""
         self.pools: dict[str, int] = {}
         """Its Deployments, with their ledger entries."""
         self.locked_by = ""
@@ -73,7 +88,7 @@ class World:
         held = tuple(
             sorted((machine, *(each.model_dump_json() for each in held)) for machine, held in self.held.items())
         )
-        remote = json.dumps(self.service), frozenset(self.pools.items())
+        remote = self.service, frozenset(self.pools.items())
         return hash((frozenset(self.objects.items()), self.live, frozenset(self.serving), self.locked_by, held, remote))
 
     def like(self, other: "World") -> None:
@@ -84,12 +99,13 @@ class World:
             set(other.serving),
             other.pids,
         )
-        self.service, self.pools = copy.deepcopy(other.service), dict(other.pools)
+        self.service, self.pools = other.service, dict(other.pools)
 
     def is_answered(self) -> bool:
         """Whether whoever asks gets an answer."""
         if self.remote:
-            return self.service is not None and self.service["spec"]["selector"][objects.POOL] in self.pools
+            service = json.loads(self.service)
+            return service is not None and service["spec"]["selector"][objects.POOL] in self.pools
         return self.live is not None and self.live.pid in self.serving
 
     def died(self, name: str) -> None:
@@ -250,7 +266,7 @@ class MemoryApi(Api):
         return self._turn.take(label, act) if self._turn else act()
 
     def get(self, path: str) -> Any:
-        return self._step(f"get {path}", lambda: copy.deepcopy(self._world.service))
+        return self._step(f"get {path}", lambda: json.loads(self._world.service))
 
     def items(self, path: str, selector: str) -> Any:
         pools = self._step("list pools", lambda: sorted(self._world.pools.items()))
@@ -267,11 +283,12 @@ class MemoryApi(Api):
         self._step(f"delete {path}", lambda: self._world.pools.pop(path.rpartition("/")[2], None))
 
     def _put(self, made: Any, version: str | None) -> Any:
-        there = self._world.service["metadata"]["resourceVersion"] if self._world.service else None
+        service = json.loads(self._world.service)
+        there = service["metadata"]["resourceVersion"] if service else None
         if there != version:
             raise ConflictError("it was changed")
-        self._world.service = copy.deepcopy(made)
-        self._world.service["metadata"]["resourceVersion"] = str(int(there or 0) + 1)
+        metadata = made["metadata"] | {"resourceVersion": str(int(there or 0) + 1)}
+        self._world.service = json.dumps(made | {"metadata": metadata})
 
 
 class RemoteTarget(KubernetesTarget):

@@ -17,7 +17,7 @@ from kfp_ratchet.components.deploy.kubernetes.api import Api, ConflictError, Obj
 from kfp_ratchet.components.deploy.kubernetes.pods import restarts, wait_available
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, compare, question
 from kfp_ratchet.components.deploy.serving import KubernetesServing
-from kfp_ratchet.components.deploy.target import Fetch, Launched, Say, Served, Target
+from kfp_ratchet.components.deploy.target import Fetch, Launched, Pods, Say, Served, Target
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
 from kfp_ratchet.components.shared.ledger import Ledger
@@ -191,6 +191,18 @@ class KubernetesTarget(Target[KubernetesLive]):
         service, pods = self._service(), self._deployment(live.pool)
         points = service is not None and service["spec"].get("selector") == {objects.POOL: live.pool}
         return points and bool(pods and pods.get("status", {}).get("availableReplicas"))
+
+    def pods(self, live: KubernetesLive) -> Pods | None:
+        """Those of the live Deployment; None when it is gone."""
+        found = self._deployment(live.pool)
+        if found is None:
+            return None
+        return Pods(
+            deployment=live.pool,
+            image=found["spec"]["template"]["spec"]["containers"][0]["image"],
+            ready=found.get("status", {}).get("readyReplicas", 0),
+            replicas=found["spec"]["replicas"],
+        )
 
     def settle(self, ledger: Ledger) -> KubernetesLive | None:
         """The same as everywhere, again where another one was settling, too."""

@@ -35,6 +35,7 @@ def test_the_target_names_the_kind():
         ('{"target": "kubernetes", "port": 1}', "serving.port is not a setting"),
         ('{"target": "local", "replica": 1}', "serving.replica is not a setting"),
         ('{"target": "kubernetes", "replicas": 0}', "serving.replicas"),
+        ('{"target": "kubernetes", "startup_seconds": 500, "bake_seconds": 41}', "startup_seconds and bake_seconds"),
         ("[", "serving is not JSON"),
     ],
 )

@@ -5,7 +5,6 @@ namespaces), RATCHET_TEST_HOST this machine's address as pods see it. The images
 """
 
 import contextlib
-import logging
 import os
 import socket
 import subprocess
@@ -74,13 +73,18 @@ class Outside:
 @pytest.fixture(scope="session")
 def outside(tmp_path_factory) -> Iterator[Outside]:
     """An S3 server (moto: versions and conditional puts) with a bucket, and an MLflow server."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     folder = tmp_path_factory.mktemp("outside")
-    server = ThreadedMotoServer("0.0.0.0", port=0, verbose=False)
-    server.start()
-    s3 = f"http://{HOST}:{server.get_host_and_port()[1]}"
+    port = _free_port()
+    said = (folder / "s3.log").open("wb")
+    # A process of its own: pods would wait for this one's interpreter lock.
+    moto = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "--host", "0.0.0.0", "--port", str(port)],
+        stdout=said,
+        stderr=said,
+        start_new_session=True,
+    )
+    s3 = f"http://{HOST}:{port}"
+    _until_healthy(f"{s3}/moto-api/data.json", Path(said.name))
     urllib.request.urlopen(urllib.request.Request(f"{s3}/models", method="PUT")).close()
     port = _free_port()
     log = (folder / "mlflow.log").open("wb")
@@ -114,7 +118,8 @@ def outside(tmp_path_factory) -> Iterator[Outside]:
     yield Outside(tracking_uri, s3, "s3://models", {**keys, "AWS_ENDPOINT_URL": s3, "AWS_ALLOW_HTTP": "true"})
     os.killpg(mlflow.pid, 15)
     mlflow.wait()
-    server.stop()
+    os.killpg(moto.pid, 15)
+    moto.wait()
 
 
 def _free_port() -> int:
