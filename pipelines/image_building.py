@@ -137,8 +137,7 @@ def _stage(workload: Path, target: Path) -> None:
     if not workload.is_dir():
         raise InputError(f"{workload} is not a folder", "give the folder of your package or modules to --with")
     if any((workload / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        hidden = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "data")
-        _copy(workload, target, hidden)
+        _copy(workload, target, _left_out(workload))
         return
     modules = [path.stem for path in sorted(workload.glob("*.py"))]
     packages = [path.parent.name for path in sorted(workload.glob("*/__init__.py"))]
@@ -154,11 +153,18 @@ def _stage(workload: Path, target: Path) -> None:
         _copy(workload / name, target / name, shutil.ignore_patterns("__pycache__", ".*"))
     requirements = workload / "requirements.txt"
     if requirements.is_file():
+        option = next((line for line in requirements.read_text().splitlines() if line.lstrip().startswith("-")), "")
+        if option:
+            raise InputError(
+                f"{requirements} has the option {option.strip()!r}",
+                "name the requirements themselves there; packages come from the index that the base image is set up for",
+            )
         shutil.copy(requirements, target)
     else:
         (target / "requirements.txt").touch()
     nested = sorted({".".join(path.parent.relative_to(target).parts) for path in target.glob("*/**/*.py")})
-    name = re.sub(r"[^a-z0-9]+", "-", workload.resolve().name.lower()).strip("-") or "workload"
+    # Never the name of a package that is known elsewhere.
+    name = "ratchet-workload-" + re.sub(r"[^a-z0-9]+", "-", workload.resolve().name.lower()).strip("-")
     (target / "pyproject.toml").write_text(
         f'[build-system]\nrequires = ["setuptools>=80"]\nbuild-backend = "setuptools.build_meta"\n'
         f'[project]\nname = "{name}"\nversion = "0"\ndynamic = ["dependencies"]\n'
@@ -166,6 +172,17 @@ def _stage(workload: Path, target: Path) -> None:
         f'[tool.setuptools.dynamic]\ndependencies = {{ file = ["requirements.txt"] }}\n'
         f'[tool.setuptools.package-data]\n"*" = ["*"]\n'
     )
+
+
+def _left_out(workload: Path) -> Callable[[str, list[str]], set[str]]:
+    """What of a project is not copied: hidden files, and builds and data beside the packages."""
+    hidden = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        beside = {"build", "dist", "data"} & set(names) if Path(folder) == workload else set()
+        return hidden(folder, names) | {name for name in beside if not Path(folder, name, "__init__.py").exists()}
+
+    return ignored
 
 
 def _copy(source: Path, target: Path, ignored: Callable[[str, list[str]], set[str]]) -> None:

@@ -23,7 +23,7 @@ LabelKey = Annotated[
 ]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 Cpu = Annotated[str, Field(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$")]
-Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i?)?$")]
+Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGM]i?|Ki)?$")]
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*[smhd]$")]
 Timeout = Annotated[str, Field(pattern=r"^off$|^[1-9][0-9]*[smhd]$")]
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -312,9 +312,12 @@ class KubernetesSettings(BaseModel):
         if self.spot and kind == "fit" and step in self.spot.steps:
             retries = self.spot.retries
         own = self.fit if kind == "fit" else self.io
+        # Null is "as the class has it", but for scratch it is "none".
         given = {
-            **own.model_dump(exclude_none=True),
-            **self.steps.get(step, StepSettings()).model_dump(exclude_none=True),
+            key: value
+            for settings in (own, self.steps.get(step, StepSettings()))
+            for key, value in settings.model_dump(exclude_unset=True).items()
+            if value is not None or key == "scratch"
         }
         backoff = self.spot.backoff if self.spot and kind == "fit" else "30s"
         return StepSettings.model_validate({"retries": retries, "backoff": backoff, **defaults, **given})

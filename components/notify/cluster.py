@@ -91,7 +91,7 @@ def _of(pod: Any) -> Iterator[PodTrouble]:
             yield PodTrouble(step=step, pod=name, reason=condition.reason or "", message=condition.message or "")
     if status.reason in _ENDED:
         yield PodTrouble(step=step, pod=name, reason=status.reason, message=status.message or "")
-    for container in status.container_statuses or []:
+    for container in [*(status.init_container_statuses or []), *(status.container_statuses or [])]:
         waiting, ended = container.state.waiting, container.state.terminated
         if waiting is not None and waiting.reason in _WAITING:
             yield PodTrouble(step=step, pod=name, reason=waiting.reason, message=waiting.message or "")

@@ -20,7 +20,7 @@ def memory_limit_mb() -> float | None:
 
 
 def memory_used_mb() -> float | None:
-    """Memory of all processes of the container that cannot be given back, MiB: no file cache; None outside a container."""
+    """Memory of all processes of the container that cannot be given back, MiB: no file cache. Outside a container, the machine's."""
     for name, kinds in (
         ("memory.stat", ("anon", "shmem")),
         ("memory/memory.stat", ("total_rss", "total_shmem")),

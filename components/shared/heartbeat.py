@@ -29,10 +29,8 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def look(self) -> None:
-        """Look at the memory; `memory_mb` is the most that was seen."""
-        used = memory_used_mb()
-        if used is not None:
-            self.memory_mb = max(self.memory_mb or 0.0, used)
+        """Look at the memory; `memory_mb` is what was seen last: a death is judged by that, not by an earlier peak."""
+        self.memory_mb = memory_used_mb()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -50,7 +48,9 @@ class Heartbeat:
         while not self._over.wait(wait):
             waited += wait
             self.look()
-            alarming = near_limit(self.memory_mb, self.limit_mb) and (self.memory_mb or 0.0) > told * _MORE
+            is_near = near_limit(self.memory_mb, self.limit_mb)
+            told = told if is_near else 0.0
+            alarming = is_near and (self.memory_mb or 0.0) > told * _MORE
             if alarming or waited >= _BEAT_SECONDS:
                 waited, told = 0.0, self.memory_mb or 0.0
                 self._beat()

@@ -85,7 +85,7 @@ class Record(BaseModel):
     cpu_seconds: float = 0.0
     peak_memory_mb: float = Field(default=0.0, description="Most that the step's own process held.")
     memory_mb: float | None = Field(
-        default=None, description="Most that the container was seen to hold, file cache left out; None outside of one."
+        default=None, description="What the container held when last looked at, file cache left out."
     )
     memory_limit_mb: float | None = Field(default=None, description="What the container may use; None without a limit.")
     attempts: tuple[Attempt, ...] = Field(
@@ -114,6 +114,7 @@ class Step:
         self._began = time.monotonic()
         self._written = 0.0
         self._text = ""
+        self._replaced = False
         self._lock = threading.Lock()
 
     def progress(self, line: str) -> None:
@@ -137,7 +138,7 @@ class Step:
         self.record.peak_memory_mb = round(usage.ru_maxrss / 1024, 1)
         self.heartbeat.look()
         self.record.memory_mb, self.record.memory_limit_mb = self.heartbeat.memory_mb, self.heartbeat.limit_mb
-        if self._store is not None:
+        if self._store is not None and not self._replaced:
             with self._lock:
                 self._text = self.record.model_dump_json(indent=1, fallback=_plain)
                 self._store.put(_key(self.record.run, self.record.step), self._text.encode())
@@ -145,6 +146,13 @@ class Step:
     def _beat(self) -> None:
         # The record itself is the step's to change at any moment, so its last text is what goes out again.
         with self._lock, contextlib.suppress(RatchetError):
+            there = (
+                read_record(self._store, Origin(run=self.record.run, step=self.record.step)) if self._store else None
+            )
+            # On a node that was given up for lost, a former attempt may live on beside the one that took its place.
+            self._replaced = there is not None and there.started != self.record.started
+            if self._replaced:
+                return
             seconds = round(time.monotonic() - self._began, 3)
             seen = {**json.loads(self._text), "seconds": seconds, "memory_mb": self.heartbeat.memory_mb}
             if self._store is not None and seen["state"] == "running":

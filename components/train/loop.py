@@ -7,6 +7,7 @@ On a CPU nothing from outside matters but the number of threads, which may move 
 
 import contextlib
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from kfp_ratchet.components.train.optimizer import AdamW
 from kfp_ratchet.components.train.workload import FitContext
 
+_log = logging.getLogger(__name__)
 _STATE = "state"
 _WARM_UP = 0.1
 
@@ -97,7 +100,12 @@ def train_network(
     progress, best, within = Progress(), _copy(network), _Within.start(context.device)
     saved = context.load_checkpoint()
     if saved is not None:
-        progress, best, within = _restore(saved, network, optimizer, within)
+        try:
+            progress, best, within = _restore(saved, network, optimizer, within)
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            _log.warning("the checkpoint of this fit is damaged, so it begins anew: %s", error)
+            network.load_state_dict(best)
+            optimizer = AdamW(network.parameters(), recipe.weight_decay)
         for past in progress.curve:
             context.report(
                 int(past["epoch"]), {name: value for name, value in past.items() if name != "epoch"}, recipe.epochs

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 FILES = sorted(MANIFESTS.rglob("*.yaml"))
 RESOURCES = [path for path in FILES if path.name != "kustomization.yaml"]
+SECRETS = MANIFESTS / "overlays" / "example" / "secrets.yaml.example"
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -28,7 +29,12 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def everything(kind: str) -> dict[str, dict[str, Any]]:
-    return {each["metadata"]["name"]: each for path in RESOURCES for each in documents(path) if each["kind"] == kind}
+    return {
+        each["metadata"]["name"]: each
+        for path in [*RESOURCES, SECRETS]
+        for each in documents(path)
+        if each["kind"] == kind
+    }
 
 
 def test_every_file_is_listed_where_it_lies_and_every_listed_one_exists():
@@ -51,7 +57,7 @@ def test_every_resource_is_whole_and_leaves_its_namespace_to_the_overlay(path):
         assert "namespace" not in each["metadata"], "kustomize sets it"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(MANIFESTS)))
+@pytest.mark.parametrize("path", [*FILES, SECRETS], ids=lambda path: str(path.relative_to(MANIFESTS)))
 def test_no_secret_stands_in_a_manifest(path):
     assert not secret_in(path.read_text())
     for secret in (each for each in documents(path) if each["kind"] == "Secret"):
@@ -60,17 +66,20 @@ def test_no_secret_stands_in_a_manifest(path):
 
 
 def test_nobody_is_given_everything_and_steps_are_given_nothing():
-    (role,) = everything("Role").values()
-    for rule in role["rules"]:
+    roles = everything("Role")
+    for rule in (rule for role in roles.values() for rule in role["rules"]):
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert not {"secrets", "configmaps", "pods/exec", "roles", "rolebindings"} & set(rule["resources"])
-    (binding,) = everything("RoleBinding").values()
-    assert [subject["name"] for subject in binding["subjects"]] == ["ratchet-deployer"]
+    given = {
+        name: [subject["name"] for subject in each["subjects"]] for name, each in everything("RoleBinding").items()
+    }
+    assert given == {"ratchet-deployer": ["ratchet-deployer"], "ratchet-run-reads-pods": ["ratchet-run"]}
+    assert roles["ratchet-run-reads-pods"]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
     assert not everything("ClusterRole") and not everything("ClusterRoleBinding")
 
 
 def test_the_deployer_is_given_what_its_code_asks_for():
-    (role,) = everything("Role").values()
+    role = everything("Role")["ratchet-deployer"]
 
     def each_right(rules: Iterable[dict[str, Any]]) -> set[tuple[str, str, str]]:
         return {right for rule in rules for right in product(rule["apiGroups"], rule["resources"], rule["verbs"])}
@@ -101,6 +110,13 @@ def test_secrets_have_the_keys_that_the_settings_take_by_default():
     secrets = everything("Secret")
     for kind, keys in settings._KEYS.items():
         assert set(secrets[f"ratchet-{kind}"]["stringData"]) == set(keys)
+
+
+def test_applied_again_the_example_touches_no_secret_but_the_deployers_token():
+    """Placeholders in the place of real credentials would stop every run."""
+    made = [each for path in RESOURCES for each in documents(path) if each["kind"] == "Secret"]
+    assert [each["type"] for each in made] == ["kubernetes.io/service-account-token"]
+    assert not any("stringData" in each or "data" in each for each in made)
 
 
 def test_the_pages_example_uses_what_the_manifests_make(tmp_path):

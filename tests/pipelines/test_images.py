@@ -163,7 +163,7 @@ def test_modules_without_a_project_file_get_one(tmp_path: Path) -> None:
     (mine / "requirements.txt").write_text("einops==0.8.1\n")
     _stage(mine, tmp_path / "staged")
     project = tomllib.loads((tmp_path / "staged" / "pyproject.toml").read_text())
-    assert project["project"]["name"] == "my-work"
+    assert project["project"]["name"] == "ratchet-workload-my-work"
     assert project["tool"]["setuptools"]["py-modules"] == ["features"]
     assert project["tool"]["setuptools"]["packages"] == ["net", "net.deep"]
     assert (tmp_path / "staged" / "requirements.txt").read_text() == "einops==0.8.1\n"
@@ -209,3 +209,28 @@ def test_an_installed_package_is_packed_into_the_wheel_that_it_came_from(tmp_pat
                 assert one.read(name) == other.read(name)
     subprocess.run([*install, tmp_path / "site2", again], check=True)
     assert (tmp_path / "site2" / "kfp_ratchet" / "images" / "Dockerfile").exists()
+
+
+def test_a_package_named_data_goes_along_and_data_beside_the_packages_does_not(tmp_path):
+    mine = tmp_path / "mine"
+    for name in (
+        "pkg/data/__init__.py",
+        "pkg/build/rows.py",
+        "data/rows.csv",
+        "build/lib/old.py",
+        ".env",
+        "pyproject.toml",
+    ):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text("")
+    _stage(mine, tmp_path / "staged")
+    there = {str(path.relative_to(tmp_path / "staged")) for path in (tmp_path / "staged").rglob("*") if path.is_file()}
+    assert there == {"pkg/data/__init__.py", "pkg/build/rows.py", "pyproject.toml"}
+
+
+def test_options_among_the_requirements_are_refused_by_name(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "features.py").write_text("")
+    (tmp_path / "mine" / "requirements.txt").write_text("-r other.txt\n")
+    with pytest.raises(InputError, match=r"-r other\.txt"):
+        _stage(tmp_path / "mine", tmp_path / "staged")

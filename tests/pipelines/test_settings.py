@@ -384,3 +384,17 @@ def test_settings_survive_the_way_to_a_runs_own_process():
     assert Request.model_validate_json(request.model_dump_json()).kubernetes == wanted
     again = Request.model_validate_json(request.model_dump_json()).kubernetes
     assert continuous_training_yaml(settings=again) == continuous_training_yaml(settings=wanted)
+
+
+def test_a_step_without_scratch_though_its_class_has_some():
+    settings = KubernetesSettings.model_validate(
+        {"io": {"scratch": {}, "cpu": "1"}, "steps": {"gate": {"scratch": None, "cpu": None}}}
+    )
+    assert settings.of("ingest", "io").scratch and settings.of("gate", "io").scratch is None
+    assert settings.of("gate", "io").cpu == "1"
+
+
+def test_a_unit_of_memory_that_kubernetes_does_not_have_is_refused():
+    assert KubernetesSettings.model_validate({"io": {"memory": "500Ki"}})
+    with pytest.raises(ValidationError, match="memory"):
+        KubernetesSettings.model_validate({"io": {"memory": "500000K"}})

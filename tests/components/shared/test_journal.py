@@ -234,6 +234,18 @@ def test_a_harmless_parameter_that_was_taken_for_a_credential(tmp_path, value):
     assert read_run(Store(str(tmp_path)), "r1")["ingest"].parameters == {"schema": value}
 
 
+def test_a_former_attempt_that_lives_on_writes_over_the_record_of_the_one_in_its_place(tmp_path):
+    store, uri, origin = Store(str(tmp_path)), "/root/r1/train/model", Origin(run="r1", step="train")
+    with journal(str(tmp_path), uri) as old:
+        time.sleep(0.002)  # Records are told apart by when they began.
+        with journal(str(tmp_path), uri) as new:
+            new.found("the model is there")
+        old._beat()
+        assert read_record(store, origin).state == "succeeded"
+        old.progress("epoch 9/10")
+    assert read_record(store, origin).line == "the model is there"
+
+
 def test_an_attempt_that_died_without_a_last_word_is_forgotten_by_the_next(tmp_path):
     store, uri = Store(str(tmp_path)), "/root/r1/train/model"
 

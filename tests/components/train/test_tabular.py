@@ -51,6 +51,16 @@ def test_a_fit_resumed_within_or_after_an_epoch_is_the_uninterrupted_fit(tmp_pat
         assert resumed.saved == context.saved - save, "steps were done again"
 
 
+@pytest.mark.parametrize("cut", [0, 20, -20])
+def test_a_damaged_checkpoint_lets_the_fit_begin_anew(cut, tmp_path):
+    whole = saved(fit(epochs=2), tmp_path / "whole")
+    died = RecordingContext(die_after=3)
+    with pytest.raises(Interrupted):
+        fit(context=died, epochs=2)
+    resumed = RecordingContext(checkpoint=died.checkpoint[:cut])
+    assert saved(fit(context=resumed, epochs=2), tmp_path / "again") == whole
+
+
 def test_the_random_state_of_the_process_neither_matters_nor_changes(tmp_path):
     torch.manual_seed(1)
     first = saved(fit(epochs=2), tmp_path / "first")

@@ -387,7 +387,7 @@ def test_a_deploy_goes_on_when_the_api_server_was_away_and_says_what_it_may_not_
     def away(line: str) -> None:
         if "comparing" in line:
             proxy.leave()
-            threading.Timer(5, lambda: setattr(proxy, "is_away", False)).start()
+            threading.Timer(20, lambda: setattr(proxy, "is_away", False)).start()
 
     assert bench.deploy("2", say=away).live.version == "2"
     assert [entry.kind for entry in bench.ledger.entries()] == ["deploy-started", "promote"] * 2
