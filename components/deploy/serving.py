@@ -38,6 +38,17 @@ class Serving(BaseModel):
     )
 
 
+class Canary(BaseModel):
+    """A few pods of a new version among those that clients reach, before all of them are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicas: int = Field(
+        default=1, ge=1, description="How many; clients reach them in the proportion of these to serving.replicas."
+    )
+    seconds: int = Field(default=30, ge=1, description="How long they are watched.")
+
+
 class KubernetesServing(BaseModel):
     """A Deployment for each version, and one Service whose selector moves from the old one to the new (blue-green)."""
 
@@ -73,6 +84,9 @@ class KubernetesServing(BaseModel):
     startup_seconds: int = Field(
         default=480, gt=0, description="How long pods may take until they are ready, image pull included, in seconds."
     )
+    canary: Canary | None = Field(
+        default=None, description="Pods that take a share of the clients before the switch; none when not given."
+    )
     bake_seconds: int = Field(
         default=30, ge=0, description="How long a version is watched once clients reach it, before it becomes champion."
     )
@@ -86,10 +100,12 @@ class KubernetesServing(BaseModel):
     @model_validator(mode="after")
     def _ends_within_the_lease(self) -> Self:
         """A deploy that is alive but slow would be taken over."""
-        together, longest = self.startup_seconds + self.bake_seconds, int(_LONGEST.total_seconds())
+        canary, longest = self.canary.seconds if self.canary else 0, int(_LONGEST.total_seconds())
+        together = self.startup_seconds + self.bake_seconds + canary
         if together > longest:
+            keys = "startup_seconds, canary.seconds" if canary else "startup_seconds"
             raise ValueError(
-                f"startup_seconds and bake_seconds together are {together}, more than {longest}: "
+                f"{keys} and bake_seconds together are {together}, more than {longest}: "
                 f"after {int(LEASE.total_seconds())} s a deploy counts as dead and another may take over"
             )
         return self

@@ -14,6 +14,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "kfp-ratchet"
 MODEL = "kfp-ratchet/model"
 POOL = "kfp-ratchet/pool"
+"""Label of the pods that clients reach together: the live Deployment's name."""
+OWN = "kfp-ratchet/deployment"
+"""Label of the pods of one Deployment."""
 ENTRY = "kfp-ratchet/entry"
 DIGEST = "kfp-ratchet/digest"
 RECORD = "kfp-ratchet/live"
@@ -64,28 +67,34 @@ def service(serving: KubernetesServing, model: str, pool: str, record: str) -> O
     }
 
 
-def deployment(serving: KubernetesServing, model: str, made: Draft, entry: int, tracking_uri: str) -> Object:
-    """The Deployment of one deploy: an init container fetches and verifies the model, the main one serves it."""
+def deployment(
+    serving: KubernetesServing, model: str, made: Draft, entry: int, tracking_uri: str, joins: str = ""
+) -> Object:
+    """The Deployment of one deploy: an init container fetches and verifies the model, the main one serves it.
+
+    With `joins`, the deploy's canary: clients reach its pods together with those of that Deployment.
+    """
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,40}[A-Za-z0-9])?", made.version):
         raise InputError(f"{made.version!r} is not a version of {model}")
-    pool = pool_name(model, made.version, entry)
-    labels = {**_labels(model, "server"), "app.kubernetes.io/version": f"v{made.version}", POOL: pool}
+    name = pool_name(model, made.version, entry) + ("-c" if joins else "")
+    version = {"app.kubernetes.io/version": f"v{made.version}"}
+    labels = {**_labels(model, "server"), **version, OWN: name, POOL: joins or name}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": pool,
+            "name": name,
             "labels": {**labels, ENTRY: str(entry)},
             "annotations": {DIGEST: made.digest},
         },
         "spec": {
-            "replicas": serving.replicas,
+            "replicas": serving.canary.replicas if joins and serving.canary else serving.replicas,
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": serving.startup_seconds + 60,
-            "selector": {"matchLabels": {POOL: pool}},
+            "selector": {"matchLabels": {OWN: name}},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": _pod(serving, model, made, tracking_uri, pool),
+                "spec": _pod(serving, model, made, tracking_uri, name),
             },
         },
     }
@@ -97,7 +106,7 @@ def pool_service(model: str, pool: str, owner: Object) -> Object:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": _owned(pool, model, "probe", owner),
-        "spec": {"selector": {POOL: pool}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+        "spec": {"selector": {OWN: pool}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
 
 
@@ -107,7 +116,7 @@ def disruption_budget(model: str, pool: str, owner: Object) -> Object:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _owned(pool, model, "server", owner),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {POOL: pool}}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {OWN: pool}}},
     }
 
 
@@ -166,7 +175,7 @@ def _pod(serving: KubernetesServing, model: str, made: Draft, tracking_uri: str,
         "imagePullSecrets": [{"name": name} for name in serving.pull_secrets],
     }
     if serving.replicas > 1:
-        spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {POOL: pool}}}
+        spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {OWN: pool}}}
         keys = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
         pod["topologySpreadConstraints"] = [{**spread, "topologyKey": key} for key in keys]
     return pod

@@ -139,7 +139,7 @@ def _secret_remedy(said: str) -> str:
 
 
 def _pods(api: Api, pool: str) -> list[Object]:
-    found = api.items(f"/api/v1/namespaces/{api.namespace}/pods", f"{objects.POOL}={pool}")
+    found = api.items(f"/api/v1/namespaces/{api.namespace}/pods", f"{objects.OWN}={pool}")
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 

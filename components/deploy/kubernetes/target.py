@@ -16,7 +16,7 @@ from kfp_ratchet.components.deploy.kubernetes import objects
 from kfp_ratchet.components.deploy.kubernetes.api import Api, ConflictError, Object
 from kfp_ratchet.components.deploy.kubernetes.pods import restarts, wait_available
 from kfp_ratchet.components.deploy.probe import Answered, Probe, ask, compare, question
-from kfp_ratchet.components.deploy.serving import KubernetesServing
+from kfp_ratchet.components.deploy.serving import Canary, KubernetesServing
 from kfp_ratchet.components.deploy.target import Fetch, Launched, Pods, Say, Served, Target
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
@@ -137,15 +137,12 @@ class KubernetesTarget(Target[KubernetesLive]):
         else:
             pool = str(wanted["metadata"]["name"])
             say(f"v{made.version}: starting Deployment {pool}")
-            self._refuse_foreign("Deployment", self._deployment(pool))
-            applied = self.api.apply(self._deployments(pool), wanted)
-            self.api.apply(self._services(pool), objects.pool_service(self.model, pool, applied))
-            budget = f"/apis/policy/v1/namespaces/{self.api.namespace}/poddisruptionbudgets/{pool}"
-            self.api.apply(budget, objects.disruption_budget(self.model, pool, applied))
-        generation = int(applied["metadata"]["generation"])
-        seconds = wait_available(self.api, self._deployments(pool), pool, generation, self.serving, say)
+            applied = self._applied(wanted)
+        seconds = self._ready(applied, self.serving.startup_seconds, say)
         say(f"v{made.version}: ready after {seconds} s; comparing its answers")
         answered = compare(self._asked(pool, probe), probe) if probe else Answered(rows=0, max_difference=0.0)
+        if self.serving.canary and previous is not None and previous.digest != made.digest:
+            self._try_canary(self.serving.canary, made, entry, previous, probe, seconds, say)
         live = KubernetesLive(
             version=made.version,
             digest=made.digest,
@@ -166,25 +163,7 @@ class KubernetesTarget(Target[KubernetesLive]):
         if not self.serving.bake_seconds:
             return
         say(f"v{live.version}: takes clients; watching it for {self.serving.bake_seconds} s")
-        until = time.monotonic() + self.serving.bake_seconds
-        before = restarts(self.api, live.pool)
-        while time.monotonic() < until:
-            if probe is not None:
-                began = time.monotonic()
-                compare(self._asked(live.pool, probe), probe)
-                took = (time.monotonic() - began) * 1000
-                if self.serving.max_latency_ms and took > self.serving.max_latency_ms:
-                    raise RatchetError(
-                        f"v{live.version} took {took:.0f} ms to answer {len(probe.scores)} rows while it was watched; "
-                        f"serving.max_latency_ms is {self.serving.max_latency_ms}"
-                    )
-            if (now := restarts(self.api, live.pool)) != before:
-                lost = now[1] or f"{now[0] - before[0]} restarts"
-                raise RatchetError(
-                    f"a pod of v{live.version} ended while it was watched: {lost}",
-                    "find out why it ends under load; raise serving.memory if it was OOMKilled",
-                )
-            time.sleep(_BEAT_SECONDS)
+        self._watch(live.version, live.pool, self.serving.bake_seconds, probe)
 
     def answers(self, live: KubernetesLive) -> bool:
         """Whether the Service points to a Deployment that has pods ready."""
@@ -324,6 +303,73 @@ class KubernetesTarget(Target[KubernetesLive]):
                 f"{kind} {self.api.namespace}/{metadata['name']} is there and was not made by ratchet; nothing was changed",
                 "rename or remove it, or set serving.namespace to another one",
             )
+
+    def _applied(self, wanted: Object) -> Object:
+        """A Deployment as it is wanted, with a Service of its own to ask it by, and a disruption budget."""
+        name = str(wanted["metadata"]["name"])
+        self._refuse_foreign("Deployment", self._deployment(name))
+        applied = self.api.apply(self._deployments(name), wanted)
+        self.api.apply(self._services(name), objects.pool_service(self.model, name, applied))
+        budget = f"/apis/policy/v1/namespaces/{self.api.namespace}/poddisruptionbudgets/{name}"
+        self.api.apply(budget, objects.disruption_budget(self.model, name, applied))
+        return applied
+
+    def _ready(self, applied: Object, within: float, say: Say) -> float:
+        """Wait for a Deployment's pods; returns how long that took, in seconds."""
+        name, generation = str(applied["metadata"]["name"]), int(applied["metadata"]["generation"])
+        limited = self.serving.model_copy(update={"startup_seconds": max(1, int(within))})
+        return wait_available(self.api, self._deployments(name), name, generation, limited, say)
+
+    def _try_canary(
+        self,
+        canary: Canary,
+        made: Draft,
+        entry: int,
+        previous: KubernetesLive,
+        probe: Probe | None,
+        seconds: float,
+        say: Say,
+    ) -> None:
+        """Let a few pods of a version join those that clients reach, and watch them; they go before anything is switched.
+
+        What a killed deploy leaves of it goes with that deploy's other Deployment.
+        """
+        wanted = objects.deployment(self.serving, self.model, made, entry, self.tracking_uri, joins=previous.pool)
+        name = str(wanted["metadata"]["name"])
+        try:
+            self._ready(self._applied(wanted), self.serving.startup_seconds - seconds, say)
+            say(
+                f"v{made.version}: a canary takes clients beside v{previous.version}; watching it for {canary.seconds} s"
+            )
+            self._watch(made.version, name, canary.seconds, probe)
+        finally:
+            self._removed([name])
+
+    def _watch(self, version: str, pool: str, seconds: float, probe: Probe | None) -> None:
+        """Ask the pods of a Deployment that clients reach, again and again.
+
+        Raises:
+            RatchetError: A pod ends, or an answer is missing, wrong or late.
+        """
+        until = time.monotonic() + seconds
+        before = restarts(self.api, pool)
+        while time.monotonic() < until:
+            if probe is not None:
+                began = time.monotonic()
+                compare(self._asked(pool, probe), probe)
+                took = (time.monotonic() - began) * 1000
+                if self.serving.max_latency_ms and took > self.serving.max_latency_ms:
+                    raise RatchetError(
+                        f"v{version} took {took:.0f} ms to answer {len(probe.scores)} rows while it was watched; "
+                        f"serving.max_latency_ms is {self.serving.max_latency_ms}"
+                    )
+            if (now := restarts(self.api, pool)) != before:
+                lost = now[1] or f"{now[0] - before[0]} restarts"
+                raise RatchetError(
+                    f"a pod of v{version} ended while it was watched: {lost}",
+                    "find out why it ends under load; raise serving.memory if it was OOMKilled",
+                )
+            time.sleep(_BEAT_SECONDS)
 
     def _kept(self, wanted: Object, previous: KubernetesLive | None) -> str:
         """The former champion's Deployment, where it would be the same as a new one; "" where not."""

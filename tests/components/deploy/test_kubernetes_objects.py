@@ -7,7 +7,7 @@ import pytest
 
 from kfp_ratchet.components.deploy.kubernetes import objects
 from kfp_ratchet.components.deploy.kubernetes.target import KubernetesTarget
-from kfp_ratchet.components.deploy.serving import KubernetesServing, Serving, parse_serving
+from kfp_ratchet.components.deploy.serving import Canary, KubernetesServing, Serving, parse_serving
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.config import Config
@@ -36,6 +36,7 @@ def test_the_target_names_the_kind():
         ('{"target": "local", "replica": 1}', "serving.replica is not a setting"),
         ('{"target": "kubernetes", "replicas": 0}', "serving.replicas"),
         ('{"target": "kubernetes", "startup_seconds": 500, "bake_seconds": 41}', "startup_seconds and bake_seconds"),
+        ('{"target": "kubernetes", "canary": {"seconds": 31}}', "startup_seconds, canary.seconds and bake_seconds"),
         ("[", "serving is not JSON"),
     ],
 )
@@ -53,6 +54,26 @@ def test_a_configuration_without_an_image_serves_from_the_packages_own():
     config = Config.model_validate({**given, "serving": {**own, "image": "mine"}})
     assert json.loads(str(config.parameters()["serving"]))["image"] == "mine"
     assert Config.model_validate({**given, "serving": {"port": 3}}).parameters()["serving"] == '{"port":3}'
+
+
+def test_a_canary_joins_the_live_pods_and_no_deployment_takes_anothers():
+    live = made()
+    canary = objects.deployment(
+        SERVING.model_copy(update={"replicas": 9, "canary": Canary(replicas=2)}),
+        "flights",
+        MADE,
+        13,
+        "http://mlflow",
+        joins="flights-v7-12",
+    )
+    labels = canary["spec"]["template"]["metadata"]["labels"]
+    assert labels[objects.POOL] == live["metadata"]["name"], "the Service that clients ask reaches it"
+    assert canary["spec"]["replicas"] == 2
+    own = live["spec"]["selector"]["matchLabels"]
+    assert own.items() <= live["spec"]["template"]["metadata"]["labels"].items() and not own.items() <= labels.items()
+    assert canary["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for kept in (objects.MODEL, objects.MANAGED_BY, objects.ENTRY):
+        assert canary["metadata"]["labels"][kept], "whoever settles finds it"
 
 
 def test_a_pod_fits_the_restricted_standard_and_only_its_first_step_has_credentials():

@@ -22,7 +22,7 @@ from kfp_ratchet.components.deploy.kubernetes.target import KubernetesTarget
 from kfp_ratchet.components.deploy.live import ensure, live, pods, stop, strangers
 from kfp_ratchet.components.deploy.probe import Probe
 from kfp_ratchet.components.deploy.rollout import roll_out
-from kfp_ratchet.components.deploy.serving import KubernetesServing
+from kfp_ratchet.components.deploy.serving import Canary, KubernetesServing
 from kfp_ratchet.components.shared import registry
 from kfp_ratchet.components.shared.entry import Draft
 from kfp_ratchet.components.shared.errors import InputError, RatchetError
@@ -201,8 +201,18 @@ class Load:
 def test_no_request_fails_over_a_switch_an_undo_and_a_rollback(bench):
     kept = bench.deploy("1", bake_seconds=0).live.pool
     with Load(bench) as load:
-        done = bench.deploy("2")
+        shares: list[float] = []
+
+        def look(line: str) -> None:
+            if "a canary takes clients" in line:
+                load.until(load.requests + 300)
+                shares.append(load.answers.get(2.0, 0) / load.requests)
+                assert bench.target().live().version == "1"
+
+        done = bench.deploy("2", say=look, canary=Canary(seconds=1))
         load.until(1000)
+        assert 0 < shares[0] < 0.9, "the canary takes a share of the clients, and only a share"
+        assert len(bench.pools) == 2, "it is gone"
         assert (done.live.version, done.previous_version) == ("2", "1")
         assert not load.failures and {1.0, 2.0} <= load.answers.keys()
         first, live_pool = load.requests, done.live.pool
