@@ -185,8 +185,10 @@ def _tell(console: Terminal, finished: "Finished", config: Path, verbose: bool) 
     if view.failure:
         rows.append(("Log", shown(finished.folder / "log.txt")))
     # The command of this very environment: without an activated one, a bare `mlflow` would be another, or none.
-    mlflow = shown(Path(sys.executable).with_name("mlflow"))
-    rows.append(("MLflow", shlex.join([mlflow, "ui", "--backend-store-uri", finished.project.tracking_uri])))
+    mlflow = Path(sys.executable).with_name("mlflow")
+    if mlflow.exists():
+        command = [shown(mlflow), "ui", "--backend-store-uri", finished.project.tracking_uri]
+        rows.append(("MLflow", shlex.join(command)))
     if question := how_to_ask(finished.project):
         rows.append(("Ask it", question))
     elif view.decision and (view.outcome == "promoted" or view.decision.champion_version):
