@@ -191,7 +191,7 @@ def test_a_folder_from_elsewhere_is_refused_by_name_before_anything_of_it_runs(f
 @pytest.mark.parametrize("tamper", [another_loader, another_script, a_code_path_elsewhere], ids=lambda t: t.__name__)
 def test_a_model_server_refuses_it_too(folder, trap, tamper):
     tamper(folder, *trap)
-    command = [sys.executable, "-m", "kfp_ratchet.components.deploy.server", str(folder)]
+    command = [sys.executable, "-m", "kfp_ratchet.components.deploy.server", str(folder), "--listen", "127.0.0.1:0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0 and STRANGE[tamper] in done.stderr
 
