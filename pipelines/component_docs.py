@@ -1,4 +1,4 @@
-"""The pages that are made from code: a README for each component, and the reference of `ratchet.yaml`."""
+"""The pages that are made from code: a README for each component, the references of configurations, and what Kubeflow shows."""
 
 import inspect
 from pathlib import Path
@@ -7,8 +7,10 @@ from typing import Any
 import docstring_parser
 
 from kfp_ratchet.components import ops
+from kfp_ratchet.pipelines import declared_docs, ui_docs
 from kfp_ratchet.pipelines.config import Config
 from kfp_ratchet.pipelines.config_docs import document, json_schema, table
+from kfp_ratchet.pipelines.declared import Declared
 
 _TYPES = {"String": "str", "Integer": "int", "Double": "float", "Boolean": "bool"}
 
@@ -20,6 +22,9 @@ def pages() -> dict[Path, str]:
         **readmes,
         Path("docs/configuration.md"): document(Config),
         Path("docs/ratchet.schema.json"): json_schema(Config),
+        Path("docs/pipelines.md"): document(Declared, declared_docs.HEAD),
+        Path("docs/pipelines.schema.json"): json_schema(Declared),
+        Path("docs/kubeflow-ui.md"): ui_docs.page(),
     }
 
 

@@ -36,12 +36,17 @@ def json_schema(model: type[BaseModel]) -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-def document(model: type[BaseModel]) -> str:
-    """Markdown reference of a configuration model: every key with type, default and meaning, and an example for each section."""
+def document(model: type[BaseModel], head: str = _HEAD) -> str:
+    """Markdown reference of a configuration model: every key with type, default and meaning, and an example for each section.
+
+    Args:
+        model: The file's model.
+        head: What stands before the keys.
+    """
     schema = model.model_json_schema()
     single = [name for name in schema["properties"] if not _keys_below(schema, name)]
     parts = [
-        _HEAD,
+        head,
         "## Top level\n",
         table(_COLUMNS, (_row(schema, (name,)) for name in single)),
         _examples(model, single),
@@ -74,10 +79,11 @@ def _rows(schema: JsonSchema, path: tuple[str, ...]) -> Iterator[tuple[str, ...]
     for key in _keys_below(schema, *path):
         nodes = schemas_at(schema, (*path, key))
         nested = key == "*" or bool(nodes[0].get("properties"))
-        # A section that can be switched off has a row of its own.
+        named = key != "*" and "*" in _keys_below(schema, *path, key)
+        # A section that can be switched off has a row of its own, and so has one whose keys the user chooses.
         if not nested or any(node.get("type") == "null" for node in nodes):
             yield _row(schema, (*path, key))
-        if nested:
+        if nested or named:
             yield from _rows(schema, (*path, key))
 
 

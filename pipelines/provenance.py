@@ -32,6 +32,11 @@ def provenance(folder: Path) -> dict[str, str | bool]:
     }
 
 
+def authored(folder: Path) -> str:
+    """When the commit of a project's folder was written, as ISO text with its author's time zone; "" when there is nothing to say."""
+    return _git(folder, "log", "-1", "--format=%aI") or ""
+
+
 def parameter(told: Mapping[str, str | bool], yaml_digest: str) -> str:
     """The pipeline parameter `provenance`."""
     return dumps({**told, "yaml_digest": yaml_digest, **_user()})
