@@ -7,7 +7,7 @@ BIN := .venv/bin
 # What stays together, tests/conftest.py says.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup run demo demo-dvc year test check lint compile docs lock stop clean
+.PHONY: help setup run demo demo-dvc year test check lint compile docs story lock stop clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ compile: setup ## compile the pipelines into compiled/
 
 docs: setup ## generate the pages that are made from code
 	$(BIN)/python -m kfp_ratchet.pipelines.component_docs
+
+story: setup ## live through docs/from-git-to-kubeflow.md again, and write it anew
+	$(BIN)/python tests/e2e/server/story.py
 
 IMAGE_LOCK := --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" --constraints build/pins.txt

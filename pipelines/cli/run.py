@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from kfp_ratchet.pipelines.cli import completion
 from kfp_ratchet.pipelines.cli.serving import how_to_ask, shown, start_command
+from kfp_ratchet.pipelines.cli.summaries import JunitOption, SummaryOption, summaries
 from kfp_ratchet.pipelines.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kfp_ratchet.components.notify.run_view import RunView
     from kfp_ratchet.pipelines.runner import Finished
 
 _COLOURS = {
@@ -41,7 +44,11 @@ PIPELINES = ("continuous_training", "approve")
 def run(
     pipeline: Annotated[
         str,
-        typer.Argument(metavar="PIPELINE", help="continuous_training, approve, or the path of a compiled pipeline."),
+        typer.Argument(
+            metavar="PIPELINE",
+            help="continuous_training, approve, or the path of a compiled pipeline.",
+            autocompletion=completion.pipelines_here,
+        ),
     ] = "continuous_training",
     config: Annotated[
         Path,
@@ -53,6 +60,7 @@ def run(
             "--parameter",
             "-p",
             metavar="NAME=VALUE",
+            autocompletion=completion.parameters,
             help="Use another value than the configuration's for this run: trials, as_of, seed, policy and others "
             "(a wrong name lists them all); may be repeated.",
         ),
@@ -87,6 +95,8 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show KFP's log as it comes, and tracebacks.")
     ] = False,
+    summary: SummaryOption = None,
+    junit: JunitOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the outcome as one JSON object and nothing else.")
     ] = False,
@@ -103,35 +113,38 @@ def run(
     from kfp_ratchet.pipelines.config import APPROVE_PARAMETERS, PARAMETERS
     from kfp_ratchet.pipelines.project import Project
 
-    package, named = ("", pipeline) if pipeline in PIPELINES else (pipeline, runner.TRAINING)
-    if package and not Path(package).is_file():
-        raise InputError(
-            f"there is no pipeline {pipeline!r}", f"name one of {', '.join(PIPELINES)} or the path of a compiled YAML"
-        )
-    project = Project.open(config)
-    given = parameters_of(parameter or [], APPROVE_PARAMETERS if named == "approve" else PARAMETERS)
-    if runner_name is Runner.subprocess and (env or mount):
-        raise InputError("--env and --mount are of containers", "add --runner docker, or leave them out")
-    docker = runner.Docker(_environment(env or []), mount or []) if runner_name is Runner.docker else None
-    console = Terminal(quiet=as_json)
-    try:
-        with Board(console, runner.steps(project, package, named)) as board:
-            finished = runner.run(
-                project,
-                given,
-                pipeline=named,
-                package=package,
-                cache=not no_cache,
-                docker=docker,
-                on_change=board.show,
-                on_log=(lambda line: console.print(Text.from_ansi(line), soft_wrap=True)) if verbose else None,
+    with summaries(pipeline, summary, junit) as told:
+        package, named = ("", pipeline) if pipeline in PIPELINES else (pipeline, runner.TRAINING)
+        if package and not Path(package).is_file():
+            raise InputError(
+                f"there is no pipeline {pipeline!r}",
+                f"name one of {', '.join(PIPELINES)} or the path of a compiled YAML",
             )
-    except runner.RunInterruptedError as error:
-        finished = error.finished
+        project = Project.open(config)
+        given = parameters_of(parameter or [], APPROVE_PARAMETERS if named == "approve" else PARAMETERS)
+        if runner_name is Runner.subprocess and (env or mount):
+            raise InputError("--env and --mount are of containers", "add --runner docker, or leave them out")
+        docker = runner.Docker(_environment(env or []), mount or []) if runner_name is Runner.docker else None
+        console = Terminal(quiet=as_json)
+        try:
+            with Board(console, runner.steps(project, package, named)) as board:
+                finished = runner.run(
+                    project,
+                    given,
+                    pipeline=named,
+                    package=package,
+                    cache=not no_cache,
+                    docker=docker,
+                    on_change=board.show,
+                    on_log=(lambda line: console.print(Text.from_ansi(line), soft_wrap=True)) if verbose else None,
+                )
+        except runner.RunInterruptedError as error:
+            finished = error.finished
     if as_json:
         typer.echo(json.dumps(finished.summary(), indent=1))
     else:
         _tell(console, finished, config, verbose)
+    told.write(finished.view, {"report": str(finished.report or "")})
     raise typer.Exit(finished.view.exit_code)
 
 
@@ -169,9 +182,8 @@ def parameters_of(pairs: list[str], parameters: "Mapping[str, type[str] | type[i
     return values
 
 
-def _tell(console: Terminal, finished: "Finished", config: Path, verbose: bool) -> None:
-    """The end of a run: verdict, report, where to look, and how to ask the model that is live."""
-    view = finished.view
+def tell_outcome(console: Terminal, view: "RunView") -> None:
+    """What a run amounts to, and what to do about it."""
     colour = _COLOURS.get(view.outcome, "red")
     console.say()
     console.tell((view.outcome.capitalize(), f"bold {colour}"), "  ", view.sentence)
@@ -179,6 +191,12 @@ def _tell(console: Terminal, finished: "Finished", config: Path, verbose: bool) 
         console.tell(("To do" if view.outcome == "pending" else "Remedy", "bold"), "  ", view.remedy)
     if view.forced:
         console.tell(("Forced", "bold red"), "  ", view.forced)
+
+
+def _tell(console: Terminal, finished: "Finished", config: Path, verbose: bool) -> None:
+    """The end of a run: verdict, report, where to look, and how to ask the model that is live."""
+    view = finished.view
+    tell_outcome(console, view)
     if verbose and view.failure and view.failure.traceback:
         console.say(view.failure.traceback)
     rows = [("Report", shown(finished.report) if finished.report else "none was written")]
