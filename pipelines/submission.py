@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance"
 """Parameter that only the submitter can fill; it makes no run another one."""
-_FAILS_LATER = ("broken-graph", "credential")
 
 
 @dataclass(frozen=True)
@@ -123,19 +122,6 @@ def _of_version(pipeline: Pipeline, version: Version) -> Target:
 def _as_yaml(spec: Mapping[str, Any]) -> str:
     documents = [spec["pipeline_spec"], spec["platform_spec"]] if "pipeline_spec" in spec else [spec]
     return yaml.safe_dump_all(documents)
-
-
-def refuse_what_fails_later(target: Target) -> None:
-    """Refuse what the server takes and answers with 500 when a run is made, or what would show a secret to everyone.
-
-    Raises:
-        InputError: Names each place.
-    """
-    from kfp_ratchet.pipelines.lint import lint
-
-    found = [one for one in lint(target.text.text, target.name) if one.rule in _FAILS_LATER]
-    if found:
-        raise InputError("; ".join(f"{target.name}: {one.task}: {one.message}" for one in found), found[0].remedy)
 
 
 def in_progress(target: Target, given: Mapping[str, Any], runs: Sequence[Run]) -> Run | None:

@@ -72,7 +72,8 @@ def submit(
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines.cli.server_options import connected
     from kfp_ratchet.pipelines.declared import load_declared
-    from kfp_ratchet.pipelines.submission import find_target, in_progress, refuse_what_fails_later, start
+    from kfp_ratchet.pipelines.server.uploading import refuse_what_fails_later
+    from kfp_ratchet.pipelines.submission import find_target, in_progress, start
 
     if (summary or junit) and not (wait or follow):
         raise InputError("--summary and --junit tell how the run ended", "add --wait or --follow")
@@ -85,7 +86,7 @@ def submit(
         declared = load_declared(pipelines) if pipelines.exists() else None
         target = find_target(pipeline, there, declared)
         values = target.text.check({key: value for key, _, value in pairs}, "-p")
-        refuse_what_fails_later(target)
+        refuse_what_fails_later(target.text, target.name, there.health().version)
         if no_cache:
             target = target.uncached()
             console.tell("without the cache: the spec is sent along, so the UI shows no version for this run")

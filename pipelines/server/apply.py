@@ -154,7 +154,7 @@ class _Applying:
             pipeline = present_pipeline(self._sides, wanted)
             if pipeline and (version := has_content(self._sides, wanted, pipeline)):
                 return pipeline, version
-            refuse_what_fails_later(wanted, self._snapshot.server_version)
+            refuse_what_fails_later(wanted.spec, wanted.name, self._snapshot.server_version)
             if pipeline is None:
                 pipeline = self._created(wanted)
             version, made = upload(self._server, pipeline, wanted)

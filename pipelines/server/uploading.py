@@ -16,6 +16,7 @@ from kfp_ratchet.pipelines.server.wanted import WantedPipeline
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from kfp_ratchet.pipelines.pipeline_text import PipelineText
     from kfp_ratchet.pipelines.server.connection import Server
 
 _TRIES = 5
@@ -62,21 +63,26 @@ def upload(server: "Server", pipeline: Pipeline, wanted: WantedPipeline) -> tupl
     )
 
 
-def refuse_what_fails_later(wanted: WantedPipeline, server_version: str) -> None:
-    """Refuse what the server would take now, and fail on at each run.
+def refuse_what_fails_later(text: "PipelineText", name: str, server_version: str) -> None:
+    """Refuse what the server would take now, and fail on at each run, or show to everyone.
+
+    Args:
+        text: A pipeline.
+        name: Of it, for messages.
+        server_version: "" when the server does not say.
 
     Raises:
         InputError: The graph leads nowhere, a credential is in it, or it was compiled for a newer server.
     """
     from kfp_ratchet.pipelines.lint import graph, lint, secrets
 
-    found = [one for one in lint(wanted.spec.text, wanted.name) if one.rule in (graph.RULE, secrets.RULE)]
+    found = [one for one in lint(text.text, name) if one.rule in (graph.RULE, secrets.RULE)]
     if found:
-        raise InputError("; ".join(f"{wanted.name}: {one.task}: {one.message}" for one in found), found[0].remedy)
-    needs, has = _number(wanted.spec.sdk_version), _number(server_version)
+        raise InputError("; ".join(f"{name}: {one.task}: {one.message}" for one in found), found[0].remedy)
+    needs, has = _number(text.sdk_version), _number(server_version)
     if needs and has and needs > has:
         raise InputError(
-            f"{wanted.name} was compiled by {wanted.spec.sdk_version}, and the server is of version {server_version}",
+            f"{name} was compiled by {text.sdk_version}, and the server is of version {server_version}",
             f"compile it with kfp {has[0]}.{has[1]}, or bring the server up to {needs[0]}.{needs[1]}",
         )
 
