@@ -80,9 +80,7 @@ def _present(wanted: Needed, namespace: str) -> Check:
     try:
         api = Api(namespace)
     except RatchetError as error:
-        return skipped(
-            f"no access to Kubernetes: {error.message.partition(': ')[2]}", "set KUBECONFIG, or --no-kubernetes"
-        )
+        return skipped(error.message, "set KUBECONFIG, or --no-kubernetes")
     steps = f"needed by {', '.join(wanted.steps)}"
     try:
         found = api.get(f"/api/v1/namespaces/{api.namespace}/{_PLURALS[wanted.kind]}/{wanted.name}")

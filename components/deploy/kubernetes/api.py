@@ -162,8 +162,8 @@ def _configuration() -> tuple[Any, str]:
         _, context = config.list_kube_config_contexts(named)
     except ConfigException as error:
         raise InputError(
-            f"serving.target is kubernetes, but nothing says how to reach an API server: {error}",
-            "set KUBECONFIG, or run the step deploy in a pod whose service account may deploy",
+            f"nothing says how to reach a Kubernetes API server: {error}",
+            "set KUBECONFIG, or run it in a pod whose service account may do this",
         ) from error
     return made, str((context.get("context") or {}).get("namespace") or "default")
 
