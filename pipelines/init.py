@@ -1,4 +1,4 @@
-"""`ratchet init`: a commented `ratchet.yaml` and a draft of a schema for a table."""
+"""`ratchet init`: a commented `ratchet.yaml` and a draft of a schema for a table, and a `pipelines.yaml` for a server."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,8 +16,33 @@ from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.config import Config, load
 from kfp_ratchet.pipelines.table_facts import Facts, look_at
 
-CONFIG_FILE, SCHEMA_FILE = "ratchet.yaml", "schema.yaml"
+CONFIG_FILE, SCHEMA_FILE, PIPELINES_FILE = "ratchet.yaml", "schema.yaml", "pipelines.yaml"
 _SHARE = 0.2
+_PIPELINES = Template("""\
+# What should be on a Kubeflow Pipelines server: `ratchet server diff` tells what differs, `ratchet server apply` makes it so.
+# Every key is explained in docs/pipelines.md of kfp-ratchet. Paths count from this file's folder.
+
+# Owner of everything this file puts on a server. What others put there is never touched.
+name: $name
+
+# The first is the default of --server. A server without an address of its own: kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888
+servers:
+  local: {url: "http://localhost:8888"}
+#  production: {url: "https://kubeflow.example.com/pipeline", namespace: team, auth: {token_env: KFP_TOKEN}}
+
+# Where runs are filed, and what each place is for.
+experiments:
+  $name: Retraining of $name
+
+# By their name on the server.
+pipelines:
+  $name:
+    pipeline: continuous_training
+    config: ratchet.yaml
+#    parameters: {trials: 20}
+#    schedules:
+#      nightly: {cron: "0 3 * * *", time_zone: UTC, experiment: $name}
+""")
 
 
 @dataclass(frozen=True)
@@ -25,6 +51,8 @@ class Written:
 
     config: Path
     schema: Path
+    pipelines: Path | None
+    """None where there is one already, or none was asked for."""
     said: tuple[str, ...]
     """One sentence for each decision; the same stand in the file as comments."""
 
@@ -32,6 +60,8 @@ class Written:
         """What to show in a terminal."""
         yield f"{self.config} written"
         yield f"{self.schema} written: a draft; review it"
+        if self.pipelines:
+            yield f"{self.pipelines} written: for `ratchet server apply`, once you have a server"
         yield from (f"  {sentence}" for sentence in self.said)
         here = self.config == Path(CONFIG_FILE)
         yield "next: ratchet run" if here else f"next: ratchet run --config {self.config}"
@@ -46,8 +76,9 @@ def init(
     name: str = "",
     folder: Path = Path(),
     force: bool = False,
+    pipelines: bool = True,
 ) -> Written:
-    """Write `ratchet.yaml` and `schema.yaml` for a table.
+    """Write `ratchet.yaml` and `schema.yaml` for a table, and `pipelines.yaml` where there is none.
 
     Args:
         data: A file or a folder of files of one table.
@@ -57,6 +88,7 @@ def init(
         name: Name of the model; the data's name when not given.
         folder: Where to write.
         force: Replace files that are there.
+        pipelines: Whether to write `pipelines.yaml`; one that is there may say more than this table, and stays.
 
     Raises:
         InputError: Files are there already, the data cannot be read, a column does not exist, or nothing can be learnt.
@@ -73,8 +105,11 @@ def init(
     facts = look_at(data, target, time, id)
     texts = {config: _config_text(facts, slug, _source(data, folder)), schema: facts.draft(data.name)}
     _check(texts)
+    on_server = folder / PIPELINES_FILE if pipelines and not (folder / PIPELINES_FILE).exists() else None
+    if on_server:
+        texts[on_server] = _PIPELINES.substitute(name=slug)
     _write(texts, folder, present)
-    return Written(config, schema, tuple(facts.said.values()))
+    return Written(config, schema, on_server, tuple(facts.said.values()))
 
 
 def _check(texts: Mapping[Path, str]) -> None:

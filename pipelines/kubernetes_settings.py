@@ -286,6 +286,11 @@ class KubernetesSettings(BaseModel):
         default=None,
         description="Secret with the token of the service account that deploys; mounted into `deploy` and `approve` alone.",
     )
+    display_names: bool = Field(
+        default=True,
+        description="Whether tasks have names for people in the UI. Servers of Kubeflow Pipelines 2.5 and older do not find the outputs of "
+        "a task that has one: set false for them.",
+    )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         default=None, description="When the node pulls the image; Kubernetes' own rule when not given."
     )

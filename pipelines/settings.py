@@ -30,6 +30,7 @@ from kfp_ratchet.pipelines.kubernetes_settings import (
 )
 
 __all__ = [
+    "TITLES",
     "Affinity",
     "ConfigMapFor",
     "Gpu",
@@ -60,6 +61,21 @@ __all__ = [
 ]
 DEPLOYER = "/var/run/ratchet/deployer"
 """Where `deploy` finds the token that it deploys with."""
+TITLES = {
+    "pin": "pin data and champion",
+    "ingest": "ingest tables",
+    "validate": "validate rows",
+    "prepare": "prepare model rows",
+    "tune": "tune hyperparameters",
+    "train": "train candidate",
+    "evaluate": "evaluate both models",
+    "gate": "gate the promotion",
+    "register": "register candidate",
+    "deploy": "deploy champion",
+    "approve": "approve and deploy",
+    "notify": "notify and report",
+}
+"""What a node of the graph in Kubeflow says: the step's own word first, and short, since longer ones are cut off there."""
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _KEYS = {
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
@@ -216,6 +232,8 @@ def _pool(task: Any, wanted: Pool) -> Any:
 
 def _step(task: Any, settings: KubernetesSettings, kind: Kind) -> Any:
     step = task.component_spec.name
+    if settings.display_names and step in TITLES:
+        task.set_display_name(TITLES[step])
     own = settings.of(step, kind)
     resources(task, own)
     timeout(task, own.timeout or "off")

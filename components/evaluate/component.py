@@ -11,6 +11,8 @@ def evaluate(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evidence: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    curves: dsl.Output[dsl.ClassificationMetrics],
     columns: str = "{}",
     window: str = "{}",
     model_name: str = "",
@@ -28,6 +30,8 @@ def evaluate(
         model: The candidate.
         evidence: Label, weight, cluster, slices and all scores row by row (`rows.parquet`), what was seen (`evidence.json`), latency and
             memory (`operations.json`), and a few raw rows with the candidate's answers to probe a server with (`probe.json`).
+        metrics: Metrics of candidate and champion on these rows, to look at.
+        curves: The candidate's ROC curve and confusion matrix, to look at; empty for a regression.
         columns: Roles of columns as JSON; see `Columns`.
         window: Training and evaluation window as JSON; see `Window`.
         model_name: Registered name of the model.
@@ -56,4 +60,6 @@ def evaluate(
         store,
         evidence.path,
         evidence.uri,
+        metrics,
+        curves,
     )

@@ -14,6 +14,7 @@ from kfp_ratchet.components.evaluate.explain import importance
 from kfp_ratchet.components.evaluate.latency import latencies
 from kfp_ratchet.components.evaluate.memory import MemoryProbe
 from kfp_ratchet.components.evaluate.probing import probe, sanity
+from kfp_ratchet.components.evaluate.shown import compared, show_curves
 from kfp_ratchet.components.gate.metric_kinds import DEFAULT_METRIC
 from kfp_ratchet.components.shared.canonical import digest_file, dumps
 from kfp_ratchet.components.shared.columns import Columns
@@ -24,6 +25,7 @@ from kfp_ratchet.components.shared.journal import Origin, journal, read_record
 from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import model_digest
 from kfp_ratchet.components.shared.parameters import parse_parameter
+from kfp_ratchet.components.shared.shown import Curves, Scalars, show, write
 from kfp_ratchet.components.shared.split import Split, split
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.shared.window import Window
@@ -46,6 +48,8 @@ def evaluate_models(
     store: str,
     evidence_path: str,
     evidence_uri: str,
+    scalars: Scalars | None = None,
+    curves: Curves | None = None,
 ) -> None:
     """Score the candidate, the pinned champion and the anchor on the evaluation window and write the evidence folder.
 
@@ -67,6 +71,8 @@ def evaluate_models(
         store: Store of the journal, "" keeps none.
         evidence_path: Folder to write.
         evidence_uri: Its URI, for the journal.
+        scalars: Where the models' metrics are shown.
+        curves: Where the candidate's ROC curve and confusion matrix are shown.
 
     Raises:
         InputError: Bad columns or window, or a champion or anchor named by half.
@@ -152,6 +158,11 @@ def evaluate_models(
             grown = memory.found()
             timed = latencies(_rivals(contenders), parts.evaluate)
             Operations(latency_ms=timed, memory_mb=grown).write(evidence_path)
+        if scalars is not None:
+            show(scalars, compared(roles.problem, seen.label, seen.scores, seen.weight))
+        if curves is not None:
+            show_curves(curves, roles.problem, seen.classes, seen.label, seen.scores["candidate"], seen.weight)
+            write(curves)
         rival = champion_digest not in ("", candidate.digest)
         step.found(
             _line(facts),

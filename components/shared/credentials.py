@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from kfp_ratchet.components.shared.canonical import loads
+from kfp_ratchet.components.shared.detectors import detected
 from kfp_ratchet.components.shared.errors import InputError
 
 HIDDEN = "(left out: it held a credential)"
@@ -16,13 +17,14 @@ HIDDEN = "(left out: it held a credential)"
 
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "signature", "credential", "accesskey", "apikey")
 _SECRET_KEYS = {"key", "sig", "pwd", "auth"}
+# What configurations and addresses are looked through for, at every command: a few that are common, without a library.
 _SHAPES = {
     "an AWS access key": re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a GitHub token": re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,})"),
     "a Slack token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/T\w+/B\w+/\w{8,}"),
     "an API key": re.compile(
-        r"\bsk-[A-Za-z0-9_-]{20,}|\bAIza[A-Za-z0-9_-]{35}|\bhf_[A-Za-z]{30,}|\bglpat-[\w-]{20}"
-        r"|\b[rs]k_live_\w{16,}|\bnpm_[A-Za-z0-9]{30,}|\b(Shared)?A(ccess|ccount)Key=[\w+/]{20,}"
+        r"\bsk-[A-Za-z0-9_-]{20,}|\bAIza[A-Za-z0-9_-]{35}|\bhf_[A-Za-z]{30,}|\bnpm_[A-Za-z0-9]{30,}"
+        r"|\b(Shared)?A(ccess|ccount)Key=[\w+/]{20,}"
     ),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     "a signed token (JWT)": re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*"),
@@ -115,7 +117,8 @@ def public_address(uri: str) -> str:
 
 def without_credentials(value: Any) -> Any:
     """A parameter's value as it may be kept: the value itself, or `HIDDEN` when it holds a known kind of key, or a URI with a secret."""
-    return HIDDEN if _shape_in(str(value)) or any(map(credential_in, _uris(value))) else value
+    text = str(value)
+    return HIDDEN if _shape_in(text) or detected(text) or any(map(credential_in, _uris(value))) else value
 
 
 def _shape_in(text: str) -> str:
@@ -139,7 +142,7 @@ def _uris(value: Any) -> Iterator[str]:
 
 def secret_in(text: str) -> str:
     """What in any text looks like a secret, in words that do not repeat it; "" when nothing does."""
-    if shape := _shape_in(text):
+    if shape := _shape_in(text) or detected(text):
         return shape
     if _AWS_SECRET.fullmatch(text.strip()) and _entropy(text.strip()) > _AWS_SECRET_BITS:
         return "what looks like an AWS secret key"

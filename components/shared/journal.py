@@ -47,13 +47,14 @@ class Origin(BaseModel):
         """Read run and step from an artifact's URI.
 
         Locally an output lies at `<root>/<run>/<step>/<output>`; on a cluster at `<root>/<pipeline>/<run>/<step>/<uuid>/<output>`.
+        Some servers put the name that people see in the step's place: ours begin with the step's own word.
         """
         # A pipeline root may carry settings of its bucket, as in s3://bucket/root?endpoint=https://...
         parts = PurePosixPath(uri.partition("?")[0] if "://" in uri else uri).parts
         parts = parts[:-2] if len(parts) > 2 and _UUID.fullmatch(parts[-2]) else parts[:-1]
         if len(parts) < 2:
             return cls(run=_NO_RUN, step=parts[-1] if parts else "step")
-        return cls(run=parts[-2], step=parts[-1])
+        return cls(run=parts[-2], step=parts[-1].partition(" ")[0])
 
 
 class Failure(BaseModel):

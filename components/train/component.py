@@ -10,6 +10,7 @@ from kfp_ratchet.components.shared.step import step
 def train(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
     workload: str = "tabular",
     columns: str = "{}",
     window: str = "{}",
@@ -25,6 +26,7 @@ def train(
     Args:
         dataset: Model rows.
         model: MLflow model folder with its preprocessing and `ratchet.json`; loads without unpickling anything.
+        metrics: Its metrics on the held-out tail of the training window, to look at.
         workload: `tabular`, or `package.module:Class` that follows the workload protocol.
         columns: Roles of columns as JSON; see `Columns`.
         window: Training and evaluation window as JSON; evaluation rows are never touched.
@@ -36,5 +38,16 @@ def train(
     from kfp_ratchet.components.train.fit import train_workload
 
     train_workload(
-        dataset.path, dataset.uri, workload, columns, window, parameters, seed, device, store, model.path, model.uri
+        dataset.path,
+        dataset.uri,
+        workload,
+        columns,
+        window,
+        parameters,
+        seed,
+        device,
+        store,
+        model.path,
+        model.uri,
+        metrics,
     )

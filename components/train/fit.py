@@ -14,6 +14,7 @@ from kfp_ratchet.components.shared.errors import RatchetError, disk_trouble
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.components.shared.manifest import counted
 from kfp_ratchet.components.shared.model import Card, load_model, model_digest, workload_class
+from kfp_ratchet.components.shared.shown import Scalars, show
 from kfp_ratchet.components.shared.store import Store
 from kfp_ratchet.components.train import measures
 from kfp_ratchet.components.train.baseline import baseline
@@ -40,6 +41,7 @@ def train_workload(
     store: str,
     model: str,
     model_uri: str,
+    scalars: Scalars | None = None,
 ) -> None:
     """Fit a workload on the training window and write its model folder.
 
@@ -55,6 +57,7 @@ def train_workload(
         store: URI of the store; "" keeps neither journal nor checkpoints.
         model: Folder to write.
         model_uri: URI of the same.
+        scalars: Where metrics of the held-out tail are shown.
 
     Raises:
         InputError: A parameter is wrong, or the device is not there.
@@ -90,6 +93,8 @@ def train_workload(
         step.progress("saving")
         _save(fitted, model, card, data.rows.select(features).head(_PROBE_ROWS))
         digest = model_digest(model)
+        if scalars is not None:
+            show(scalars, metrics)
         context.finish()
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         step.found(

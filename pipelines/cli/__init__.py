@@ -13,7 +13,23 @@ from contextlib import suppress
 import typer
 
 from kfp_ratchet.components._image import VERSION
-from kfp_ratchet.pipelines.cli import authoring, data, gate, images, ledger, lint, model, replay, run, serving
+from kfp_ratchet.pipelines.cli import (
+    authoring,
+    data,
+    doctor,
+    gate,
+    images,
+    ledger,
+    lint,
+    model,
+    replay,
+    run,
+    runs,
+    schedule,
+    server,
+    serving,
+    submit,
+)
 from kfp_ratchet.pipelines.cli.commands import Command, Group, UsageError
 from kfp_ratchet.pipelines.cli.terminal import Terminal, never_fail_on_characters
 
@@ -32,17 +48,23 @@ app = typer.Typer(
     "error, remedy and exit_code.",
 )
 app.command(cls=Command)(authoring.init)
+app.command("add-step", cls=Command)(authoring.add_step)
 app.command(cls=Command)(run.run)
+app.command(cls=Command)(submit.submit)
 app.command(cls=Command)(replay.replay)
 app.command(cls=Command)(serving.status)
 app.command(cls=Command)(serving.stop)
 app.command("compile", cls=Command)(authoring.compile_pipelines)
 app.command(cls=Command)(lint.lint)
+app.command(cls=Command)(doctor.doctor)
 app.add_typer(model.app, name="model")
 app.add_typer(gate.app, name="gate")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(data.app, name="data")
 app.add_typer(images.app, name="images")
+app.add_typer(server.app, name="server")
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(runs.app, name="runs")
 
 
 def _version(asked: bool) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kfp_ratchet.pipelines.cli import completion
+from kfp_ratchet.pipelines.cli.server_options import PIPELINES
 from kfp_ratchet.pipelines.cli.serving import JsonOption
 from kfp_ratchet.pipelines.cli.terminal import Terminal
 
@@ -14,29 +16,46 @@ from kfp_ratchet.pipelines.cli.terminal import Terminal
 def lint(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE", help="Compiled pipelines; those in compiled/ when none is named."),
+        typer.Argument(
+            metavar="FILE",
+            help="Compiled pipelines; when none is named, those of pipelines.yaml, else those in compiled/.",
+        ),
+    ] = None,
+    pipelines: Annotated[
+        Path | None,
+        typer.Option(
+            "--pipelines",
+            metavar="FILE",
+            help="Compiled in memory; pipelines.yaml when it is there and no --config is given.",
+        ),
     ] = None,
     config: Annotated[
-        Path, typer.Option("--config", "-c", metavar="FILE", help="Compiled in memory when there is no compiled/.")
-    ] = Path("ratchet.yaml"),
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="A ratchet.yaml, compiled in memory when there is no compiled/."
+        ),
+    ] = None,
     ignore: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="RULE[:TASK]", help="Accept the findings of a rule, in all tasks or one; may be repeated."
+            metavar="RULE[:TASK]",
+            autocompletion=completion.rules,
+            help="Accept the findings of a rule, in all tasks or one; may be repeated.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look for mistakes in compiled pipelines, yours or anyone's: stale caches, secrets, references that move or lead nowhere.
 
-    Exits with 1 when there are any. The rules are unpinned-read, cached-effect, moving-reference, credential and broken-graph.
+    Exits with 1 when there are any. The rules are unpinned-read, cached-effect, moving-reference, credential, broken-graph and
+    fragile-condition.
 
     Example: ratchet lint pipeline.yaml --ignore cached-effect:upload-metrics
     """
     from kfp_ratchet.components.shared.names import counted
     from kfp_ratchet.pipelines.lint import lint as findings_in
 
-    texts = _texts(files or sorted(config.parent.glob("compiled/*.yaml")), config)
+    texts = _texts(files or [], pipelines, config)
     found = [finding for file, text in texts.items() for finding in findings_in(text, file, ignore or [])]
     if as_json:
         typer.echo(json.dumps({"files": list(texts), "findings": [asdict(finding) for finding in found]}, indent=1))
@@ -49,10 +68,19 @@ def lint(
         raise typer.Exit(1)
 
 
-def _texts(files: list[Path], config: Path) -> dict[str, str]:
-    """Text by file; of the configuration's pipelines when there are no files."""
+def _texts(files: list[Path], pipelines: Path | None, config: Path | None) -> dict[str, str]:
+    """Text by file or name."""
     from kfp_ratchet.components.shared.errors import InputError
 
+    if pipelines is None and config is None and PIPELINES.exists():
+        pipelines = PIPELINES
+    if pipelines and not files:
+        from kfp_ratchet.pipelines.compile import compiled_pipelines
+        from kfp_ratchet.pipelines.declared import load_declared
+
+        return {f"{pipelines}:{name}": each.text for name, each in compiled_pipelines(load_declared(pipelines)).items()}
+    config = config or Path("ratchet.yaml")
+    files = files or sorted(config.parent.glob("compiled/*.yaml"))
     if not files:
         from kfp_ratchet.pipelines.compile import continuous_training_yaml
         from kfp_ratchet.pipelines.config import load

@@ -50,7 +50,7 @@ def _version(server: "Server") -> Check:
         return ok(f"{server.settings.url} answers, version {found}")
     return warning(
         f"{server.settings.url} is of version {found}; tested is {_KNOWN}, and kfp here is {ours}",
-        f"bring the server to {_KNOWN}, or try it on a server that is not production",
+        f"bring the server to {_KNOWN}, or try it on one that is not production; 2.5 and older need kubernetes.display_names: false",
     )
 
 

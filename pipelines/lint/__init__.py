@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.components.shared.names import suggestion
-from kfp_ratchet.pipelines.lint import effects, graph, moving, reads, secrets
+from kfp_ratchet.pipelines.lint import conditions, effects, graph, moving, reads, secrets
 from kfp_ratchet.pipelines.lint.finding import Finding
 from kfp_ratchet.pipelines.lint.pipeline import Pipeline
 
@@ -17,6 +17,7 @@ RULES: dict[str, Callable[[Pipeline], Iterator[Finding]]] = {
     moving.RULE: moving.moving_references,
     secrets.RULE: secrets.credentials,
     graph.RULE: graph.broken_references,
+    conditions.RULE: conditions.fragile_conditions,
 }
 """By short name."""
 

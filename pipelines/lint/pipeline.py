@@ -6,13 +6,12 @@ however deep it lies: so tasks are listed through all of them, and inputs are fo
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import yaml
-
 from kfp_ratchet.components.shared.errors import InputError
+from kfp_ratchet.pipelines.pipeline_text import PipelineText
 
 # The generated classes have no types: `Any` stands for a message of `pipeline_spec.proto`, named in the comment or docstring beside it.
 _PLACEHOLDER = re.compile(r"inputs\.parameters\['([^']+)'\]")
@@ -131,31 +130,30 @@ class Pipeline:
     executors: Any
     """Map of ExecutorSpec."""
 
+    platform: Mapping[str, Any]
+    """What Kubernetes is asked for, as JSON; empty without."""
+
     @classmethod
     def parse(cls, text: str, file: str) -> Self:
         """Read compiled YAML (or JSON).
 
         Raises:
-            InputError: It is no pipeline that KFP v2 compiled.
+            InputError: It is no pipeline that a server takes whole.
         """
         from google.protobuf import json_format
         from kfp.pipeline_spec import pipeline_spec_pb2
 
-        remedy = "give the YAML that KFP 2 compiles a pipeline to"
+        read = PipelineText.parse(text, file)
         try:
-            documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
-            if not documents or not isinstance(documents[0], dict):
-                raise InputError(f"{file} is no compiled pipeline", remedy)
-            said = documents[0].get("pipelineSpec", documents[0])
-            if not isinstance(said, dict) or "root" not in said:
-                raise InputError(f"{file} is no compiled pipeline: it has no `root`", remedy)
-            spec = json_format.ParseDict(said, pipeline_spec_pb2.PipelineSpec())
+            spec = json_format.ParseDict(read.pipeline_spec, pipeline_spec_pb2.PipelineSpec())
             deployment = json_format.ParseDict(
                 json_format.MessageToDict(spec.deployment_spec), pipeline_spec_pb2.PipelineDeploymentConfig()
             )
-        except (yaml.YAMLError, json_format.ParseError, RecursionError, ValueError) as error:
-            raise InputError(f"{file} is no compiled pipeline: {error}", remedy) from None
-        return cls(spec, deployment.executors)
+        except (json_format.ParseError, RecursionError, ValueError) as error:
+            raise InputError(
+                f"{file} is no compiled pipeline: {error}", "give the YAML that KFP 2 compiles a pipeline to"
+            ) from None
+        return cls(spec, deployment.executors, read.platform_spec)
 
     @property
     def root(self) -> Graph:
@@ -197,6 +195,17 @@ class Pipeline:
     def artifacts(self, task: Task) -> dict[str, list[Task]]:
         """By name of an input artifact, the tasks that may have made it."""
         return {name: list(self._artifact(task.graph, task.spec, name)) for name in sorted(task.spec.inputs.artifacts)}
+
+    def origins(self, graph: Graph, task: Any, component: Any, name: str) -> list[Origin]:
+        """Where an input parameter of a task comes from.
+
+        Args:
+            graph: That holds the task.
+            task: PipelineTaskSpec.
+            component: Its ComponentSpec.
+            name: Of the parameter.
+        """
+        return list(self._parameter(graph, task, component, name, frozenset()))
 
     def _inner(self, graph: Graph, name: str) -> Graph | None:
         task = graph.component.dag.tasks[name]
@@ -278,10 +287,6 @@ class Pipeline:
             outputs = inner.component.dag.outputs.artifacts
             for selector in outputs[key].artifact_selectors if key in outputs else ():
                 yield from self._made(inner, selector.producer_subtask, selector.output_artifact_key)
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML in C where it is there: compiled pipelines are long."""
 
 
 def _numeric() -> set[int]:

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from kfp_ratchet.components.shared.credentials import names_secret, secret_in
 from kfp_ratchet.pipelines.lint.finding import Finding
 from kfp_ratchet.pipelines.lint.pipeline import Pipeline
+from kfp_ratchet.pipelines.pipeline_parameters import READABLE_BY_ALL
 
 RULE = "credential"
-_REMEDY = "take it out, replace the secret, and pass the new one by a Kubernetes secret or the environment"
 
 
 def credentials(pipeline: Pipeline) -> Iterator[Finding]:
     """A finding for each default, constant, environment variable or command that holds what looks like a secret. None repeats it."""
     for task, place, name, text in _texts(pipeline):
         if found := secret_in(text) or (names_secret(name) and "{{" not in text and "a secret, by its name"):
-            yield Finding(RULE, task, f"{place} holds {found}", _REMEDY)
+            yield Finding(RULE, task, f"{place} holds {found}", READABLE_BY_ALL)
 
 
 def _texts(pipeline: Pipeline) -> Iterator[tuple[str, str, str, str]]:

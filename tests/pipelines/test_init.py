@@ -229,3 +229,26 @@ def test_a_date_beyond_the_calendar_is_told(tmp_path, table):
 def test_a_target_of_lists_is_told(tmp_path, table):
     with pytest.raises(InputError, match=r"target 'y' holds List\(Int64\)"):
         init(table("t.parquet", x=[1, 2], y=[[1], [1]]), "y", folder=tmp_path)
+
+
+def test_a_pipelines_yaml_is_written_that_compiles_and_whose_comments_are_valid(tmp_path, table):
+    from kfp_ratchet.pipelines.compile import compiled_pipelines
+    from kfp_ratchet.pipelines.declared import load_declared
+
+    path = init(table(**numbers()), "y", name="my-model", folder=tmp_path).pipelines
+    (found,) = compiled_pipelines(load_declared(path)).values()
+    assert found.name == "my-model" and found.spec.parameters["model_name"].default == "my-model"
+    path.write_text(re.sub(r"^#(?=  )", "", path.read_text(), flags=re.MULTILINE))
+    declared = load_declared(path)
+    assert list(declared.servers) == ["local", "production"]
+    assert list(declared.pipelines["my-model"].schedules) == ["nightly"]
+    assert declared.pipelines["my-model"].parameters == {"trials": 20}
+
+
+def test_a_pipelines_yaml_that_is_there_stays(tmp_path, table):
+    (tmp_path / "pipelines.yaml").write_text("name: others\n")
+    data = table(**numbers())
+    assert init(data, "y", folder=tmp_path, force=True).pipelines is None
+    assert (tmp_path / "pipelines.yaml").read_text() == "name: others\n"
+    assert init(data, "y", folder=tmp_path / "none", pipelines=False).pipelines is None
+    assert not (tmp_path / "none" / "pipelines.yaml").exists()

@@ -166,6 +166,86 @@ def test_a_broken_condition_is_found() -> None:
     assert linted(pipeline) == [("broken-graph", "condition-2")]
 
 
+def test_tasks_that_wait_for_one_another_are_found() -> None:
+    pipeline = spec(TRAINING[0])
+    tasks(pipeline)["pin"]["dependentTasks"] = ["gate"]
+    (finding,) = lint(yaml.safe_dump(pipeline), "mutant.yaml")
+    assert (finding.rule, finding.task) == ("broken-graph", "exit-handler-1/condition-2")
+    assert "by way of condition-2, evaluate, gate, ingest, pin" in finding.message
+
+
+def test_a_name_that_a_server_refuses_is_found() -> None:
+    pipeline = spec(TRAINING[0])
+    pipeline["pipelineInfo"]["name"] = "Continuous Training"
+    assert linted(pipeline) == [("broken-graph", "pipeline")]
+
+
+@pytest.mark.parametrize(
+    ("label", "settings", "task"),
+    [("exec-gate", {"warpDrive": True}, "exit-handler-1/gate"), ("exec-goat", {}, "pipeline")],
+)
+def test_settings_of_pods_that_a_server_does_not_know_are_found(label: str, settings: Any, task: str) -> None:
+    """A server takes the first on upload, and answers 500 when a run is started; nobody would miss the second."""
+    pipeline, platform = yaml.safe_load_all(TRAINING[0].read_text())
+    platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label] = settings
+    findings = lint(yaml.safe_dump_all([pipeline, platform]), "mutant.yaml")
+    assert rules(findings) == [("broken-graph", task)]
+
+
+@pytest.mark.parametrize(
+    ("literal", "fragile"),
+    [
+        ("it's fine", True),
+        ("a\\b", True),
+        ("a\nb", True),
+        ("a' 'b", True),
+        ("' || 'x' == 'x", False),  # cannot be told from a condition of two parts
+        ("needs more data", False),
+        ('say "yes"', False),
+        ("größer ✓", False),
+        ("", False),
+        ("1", False),
+        ("a && (b)", False),
+        ("int(x) >= 1e5", False),
+    ],
+)
+def test_a_literal_that_a_server_reads_in_another_way_is_found(literal: str, fragile: bool, tmp_path: Path) -> None:
+    """Each but the third last was run on a server."""
+
+    def build(text: str) -> None:
+        seen = use(rows=read(uri=COMMIT).outputs["rows"]).output
+        with dsl.If(seen == literal):
+            fit()
+        with dsl.Elif(text == "b"):
+            fit()
+        with dsl.Else():
+            fit()
+
+    findings = found(build, tmp_path)
+    places = [f"condition-branches-1/condition-{number}" for number in (2, 3, 4)]
+    assert rules(findings) == fragile * [("fragile-condition", place) for place in places]
+
+
+def test_a_float_that_a_step_gives_out_is_no_condition(tmp_path: Path) -> None:
+    @dsl.component(base_image="python:3.11")
+    def score() -> float:
+        return 0.5
+
+    @dsl.component(base_image="python:3.11")
+    def count() -> int:
+        return 1
+
+    def build(share: float = 0.5) -> None:
+        with dsl.If(score().output > 0.8):
+            fit()
+        with dsl.If(count().output > 0):
+            fit()
+        with dsl.If(share > 0.1):
+            fit()
+
+    assert rules(found(build, tmp_path)) == [("fragile-condition", "condition-1")]
+
+
 def test_reading_a_uri_is_found_however_deep_and_wherever_it_comes_from(tmp_path: Path) -> None:
     @dsl.pipeline
     def inner(place: str = "s3://bucket/inner") -> None:
@@ -352,6 +432,10 @@ SECRETS = [
     "host=db password=hunter2 user=me",
     '{"password": "hunter2"}',
     "postgresql://me:hunter2@db/flights",
+    "rk_live_" + 24 * "a",
+    "glpat-" + 20 * "a",
+    "SG." + 22 * "a" + "." + 43 * "b",
+    "pypi-AgEIcHlwaS5vcmc" + 70 * "a",
 ]
 
 
@@ -455,6 +539,18 @@ def test_the_command_tells_and_exits_with_1(tmp_path: Path) -> None:
         [RATCHET, "lint", path, "--ignore", "unpinned-read:ingest"], capture_output=True, text=True
     )
     assert (accepted.returncode, accepted.stdout) == (0, "1 compiled pipeline: 0 findings\n")
+
+
+def test_a_pipelines_yaml_is_compiled_and_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "flows.py").write_text(
+        "from kfp import dsl\n\n\n@dsl.container_component\ndef send():\n    return dsl.ContainerSpec(image='busybox', command=['x'])\n"
+        "\n\ndef flow():\n    send()\n"
+    )
+    (tmp_path / "pipelines.yaml").write_text("name: mine\npipelines: {one: {pipeline: 'flows:flow'}}\n")
+    done = subprocess.run([RATCHET, "lint", "--json"], cwd=tmp_path, capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and told["files"] == ["pipelines.yaml:one"]
+    assert [one["rule"] for one in told["findings"]] == ["cached-effect", "moving-reference"]
 
 
 def test_without_compiled_files_the_project_is_compiled_and_looked_at() -> None:

@@ -81,13 +81,13 @@ class Bench:
         ).write(self.folder / name)
         return self.folder / name
 
-    def evaluate(self, data, model, champion=None, anchor=None, out="evidence", roles=ROLES, window="{}"):
+    def evaluate(self, data, model, champion=None, anchor=None, out="evidence", roles=ROLES, window="{}", **shown):
         pins = [pin for one, version in ((champion, "3"), (anchor, "2")) for pin in self._pin(one, version)]
         folders = json.dumps({"champion": str(champion or ""), "anchor": str(anchor or "")})
         evaluate_models(
             str(data), "/root/run-1/prepare/rows", str(model), "/root/run-1/train/model", json.dumps(roles), window, "flights",
             *pins, folders, str(self.folder / "store"), str(self.folder / out),
-            f"/root/run-1/evaluate/{out}",
+            f"/root/run-1/evaluate/{out}", **shown,
         )  # fmt: skip
         return self.folder / out
 

@@ -40,6 +40,11 @@ RUN = "0f9d5f2e-6f0c-4a3e-9a53-3f4f3a1f7c11"
             "gate",
         ),
         ("/home/u/why?/r1/train/model", "r1", "train"),
+        (
+            f"s3://b/root/p/{RUN}/evaluate both models/8a6f2f5c-1111-4222-8333-944445555666/evidence",
+            RUN,
+            "evaluate",
+        ),
     ],
 )
 def test_origin_that_names_the_wrong_run(uri, run, step):
