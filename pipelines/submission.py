@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +60,9 @@ class Target:
         return replace(self, text=PipelineText(_as_yaml(spec), spec), pipeline_id="", version_id="")
 
 
-def find_target(which: str, server: "Server", declared: "Declared | None") -> Target:
+def find_target(
+    which: str, server: "Server", declared: "Declared | None", digest: Callable[[str], str] | None = None
+) -> Target:
     """The pipeline that is meant.
 
     Args:
@@ -68,6 +70,7 @@ def find_target(which: str, server: "Server", declared: "Declared | None") -> Ta
             a compiled YAML.
         server: Where it is started.
         declared: The pipelines.yaml, if there is one.
+        digest: Digest by image reference, if Git's content was applied with pinned images.
 
     Raises:
         InputError: There is none such, or the server has no version with Git's content.
@@ -75,7 +78,7 @@ def find_target(which: str, server: "Server", declared: "Declared | None") -> Ta
     if which.endswith((".yaml", ".yml", ".json")):
         return Target(which, PipelineText.read(Path(which)), folder=Path(which).absolute().parent)
     if declared is not None and which in declared.pipelines:
-        return _declared(which, server, declared)
+        return _declared(which, server, declared, digest)
     name, _, version_name = which.partition("@")
     pipeline = server.pipeline(name)
     if pipeline is None:
@@ -90,11 +93,11 @@ def find_target(which: str, server: "Server", declared: "Declared | None") -> Ta
     return _of_version(pipeline, found[0])
 
 
-def _declared(name: str, server: "Server", declared: "Declared") -> Target:
+def _declared(name: str, server: "Server", declared: "Declared", digest: Callable[[str], str] | None = None) -> Target:
     from kfp_ratchet.pipelines.compile import compiled_pipelines
 
     only = declared.model_copy(update={"pipelines": {name: declared.pipelines[name]}})
-    text = compiled_pipelines(only)[name].spec
+    text = compiled_pipelines(only, digest)[name].spec
     pipeline = server.pipeline(name)
     versions = server.versions(pipeline.id, newest=2) if pipeline else []
     same = [one for one in versions if digest_of(one.spec) == text.digest]

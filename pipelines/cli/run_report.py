@@ -49,6 +49,15 @@ def report(
     link: Annotated[
         list[str] | None, typer.Option("--link", metavar="NAME=URL", help="A link to show at the end; may be repeated.")
     ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=VALUE",
+            help="A parameter that the run had and the configuration does not: store or model_name; may be repeated.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what became of a run as Markdown, or keep it up to date on a pull request (GitHub) or merge request (GitLab).
@@ -59,10 +68,12 @@ def report(
     Example: ratchet runs report last --comment
     """
     from kfp_ratchet.components.notify.run_view import RunView
+    from kfp_ratchet.pipelines.cli.run import parameters_of
+    from kfp_ratchet.pipelines.config import PARAMETERS
     from kfp_ratchet.pipelines.project import Project
     from kfp_ratchet.pipelines.run_summary import markdown
 
-    project = Project.open(config)
+    project = Project.open(config).with_parameters(parameters_of(parameter or [], PARAMETERS))
     run_id = _found(project, run)
     view = RunView.read(project.store, run_id, project.config.name)
     links = _links(project, run_id, link or [])

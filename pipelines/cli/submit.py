@@ -56,6 +56,9 @@ def submit(
             help="Run every step. The spec is sent along then: a server drops this wish together with a version.",
         ),
     ] = False,
+    pin_digests: Annotated[
+        bool, typer.Option("--pin-digests", help="The version that `server apply --pin-digests` made of Git's content.")
+    ] = False,
     service_account: Annotated[str, typer.Option(metavar="NAME", help="Service account of its pods.")] = "",
     pipeline_root: Annotated[str, typer.Option(metavar="URI", help="Where its artifacts go.")] = "",
     summary: SummaryOption = None,
@@ -72,6 +75,7 @@ def submit(
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines.cli.server_options import connected
     from kfp_ratchet.pipelines.declared import load_declared
+    from kfp_ratchet.pipelines.docker_engine import registry_digest
     from kfp_ratchet.pipelines.server.uploading import refuse_what_fails_later
     from kfp_ratchet.pipelines.submission import find_target, in_progress, start
 
@@ -84,7 +88,7 @@ def submit(
         console = Terminal(quiet=as_json)
         there = connected(server, pipelines)
         declared = load_declared(pipelines) if pipelines.exists() else None
-        target = find_target(pipeline, there, declared)
+        target = find_target(pipeline, there, declared, registry_digest if pin_digests else None)
         values = target.text.check({key: value for key, _, value in pairs}, "-p")
         refuse_what_fails_later(target.text, target.name, there.health().version)
         if no_cache:
@@ -185,8 +189,24 @@ def _tell(console: Terminal, there: "Server", ended: "Ended") -> None:
             ("The server calls it " + ended.run.state, "bold red"),
             ", though the journal does not: see its last steps in the UI",
         )
+    if ended.exit_code:
+        _tell_logs(console, there, ended)
     rows = [("Report", ended.report or "none was written"), ("Run", there.ui("run", ended.run.id))]
     if ended.exit_code:
         rows.append(("Logs", f"ratchet runs logs {ended.run.id}"))
     for title, value in rows:
         console.say((f"{title:<8}", "bold"), value)
+
+
+def _tell_logs(console: Terminal, there: "Server", ended: "Ended") -> None:
+    """What the step that failed left: its traceback, and what its pods printed, where they can be asked."""
+    from kfp_ratchet.pipelines.server.pod_logs import pod_logs_at_once
+
+    view = ended.view
+    if view is not None and view.failure is not None and view.failure.traceback:
+        console.say(view.failure.traceback.rstrip())
+    failed = view.stopped.step if view is not None and view.stopped is not None else ""
+    for one in pod_logs_at_once(ended.run.id, there.settings.namespace):
+        if one.phase == "Failed" and one.step in (failed, ""):
+            console.say((f"--- {one.pod}", "bold"), f" {one.step}")
+            console.say(one.text.rstrip())

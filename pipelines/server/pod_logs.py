@@ -1,6 +1,8 @@
 """What the pods of a run printed, where Kubernetes may be asked."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kfp_ratchet.components.shared.errors import RatchetError
@@ -49,3 +51,17 @@ def pod_logs(run_id: str, namespace: str = "", lines: int = 50) -> Iterator[PodL
             text = f"({error.message})"
         labels = metadata.get("labels") or {}
         yield PodLog(labels.get(_STEP_LABEL, ""), metadata["name"], pod.get("status", {}).get("phase", ""), text)
+
+
+def pod_logs_at_once(run_id: str, namespace: str = "", lines: int = 20, seconds: float = 10) -> list[PodLog]:
+    """The same as far as it can be had within some seconds: a kubeconfig may be of another cluster, or of one that is away."""
+    found: list[PodLog] = []
+
+    def read() -> None:
+        with suppress(Exception):
+            found.extend(pod_logs(run_id, namespace, lines))
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    reading.join(seconds)
+    return list(found)

@@ -188,6 +188,14 @@ def test_a_run_is_found_and_told(project):
         report("other")
 
 
+def test_a_run_with_a_store_of_its_own_was_not_found(project):
+    (project / "store").rename(project / "trial")
+    assert "pin was not reached" in report("last").stdout
+    assert "pin was not reached" not in report("last", "-p", "store=trial").stdout
+    with pytest.raises(InputError, match="stor"):
+        report("last", "-p", "stor=trial")
+
+
 def test_the_command_writes_comment_and_check(project, on_github):
     told = json.loads(report("last", "--comment", "--check", "--link", "Job=https://ci/1", "--json").stdout)
     assert told["new"]

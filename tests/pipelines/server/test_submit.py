@@ -48,6 +48,8 @@ def project(tmp_path, monkeypatch, double) -> Path:
     (tmp_path / "training.yaml").write_text(training)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RATCHET_SERVER", double.url)
+    # Never the cluster of whoever runs the tests.
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     return tmp_path
 
 
@@ -197,6 +199,18 @@ def test_a_run_is_seen_through_with_its_reason(ratchet, project, double):
     assert "✓ pin" in text
     assert "✗ validate" in text
     assert "Blocked" in text
+
+
+def test_a_defect_shows_its_traceback(ratchet, project, double):
+    def execute(run):
+        with pytest.raises(ZeroDivisionError):
+            step(project, run["run_id"], "pin", ZeroDivisionError("by zero"))
+        double.set_run(run["run_id"], "FAILED", {"pin": "FAILED"})
+
+    double.execute = execute
+    text = ratchet("submit", "training.yaml", "--follow", code=3)
+    assert "Traceback (most recent call last)" in text
+    assert "ratchet runs logs" in text
 
 
 def test_a_failure_without_a_word_was_a_success(ratchet, project, double):
