@@ -105,10 +105,9 @@ class Following:
         """The PipelineSpec that runs; empty when its version is deleted."""
         spec = self.run.spec
         if spec is None:
+            # Not the newest in its place, when it is deleted: that may have other steps.
             versions = self._server.versions(self.run.pipeline_id) if self.run.pipeline_id else []
-            spec = next(
-                (one.spec for one in versions if one.id == self.run.version_id), versions[0].spec if versions else {}
-            )
+            spec = next((one.spec for one in versions if one.id == self.run.version_id), {})
         plain: Mapping[str, Any] = spec.get("pipeline_spec", spec)
         return plain
 
@@ -136,7 +135,9 @@ class Following:
         """The run's store, None where it cannot be reached from here: `blind` says why."""
         uri = self.parameter("store")
         if not self.keeps_journal:
-            self.blind = "the pipeline keeps no journal"
+            self.blind = (
+                "the pipeline keeps no journal" if self.spec else "the version that it runs is deleted from the server"
+            )
         elif not uri:
             self.blind = "the run has no store"
         else:
@@ -164,8 +165,10 @@ class Following:
             except RatchetError as error:
                 self.blind = error.message
         tasks = {task.name: task for task in self.run.tasks}
-        said = {name: record for name in self.steps if name not in own and (record := _record(self.run, name, tasks))}
-        both = {**said, **own}
+        said = {name: record for name in self.steps if (record := _record(self.run, name, tasks))}
+        # A step that is tried again has its former record until it begins.
+        tried = {name for name, record in own.items() if record.state == "failed" and _at_work(said.get(name))}
+        both = {**said, **{name: record for name, record in own.items() if name not in tried}}
         return {name: both[name] for name in [*self.steps, *own] if name in both}
 
     def wait(
@@ -261,6 +264,10 @@ def _record(run: Run, name: str, tasks: Mapping[str, Task]) -> Record | None:
         started=started.isoformat(timespec="milliseconds"),
         seconds=max(0.0, ((ended or datetime.now(UTC)) - started).total_seconds()),
     )
+
+
+def _at_work(record: Record | None) -> bool:
+    return record is not None and record.state == "running"
 
 
 def _from_cache(run: Run, task: Task) -> bool:

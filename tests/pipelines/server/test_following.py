@@ -64,7 +64,9 @@ def test_of_two_submits_at_once_neither_is_harmed(project, double):
 
 def test_a_server_that_is_not_there_was_a_traceback(project):
     url = "http://127.0.0.1:9"
-    (project / "pipelines.yaml").write_text(f"name: me\nservers:\n  off: {{url: '{url}', patience: 0.2}}\npipelines: {{}}\n")
+    (project / "pipelines.yaml").write_text(
+        f"name: me\nservers:\n  off: {{url: '{url}', patience: 0.2}}\npipelines: {{}}\n"
+    )
     done = ratchet("submit", "training.yaml", "--server", "off")
     assert done.returncode == 3, done.stdout + done.stderr
     assert url in done.stderr + done.stdout

@@ -18,11 +18,15 @@ from kfp_ratchet.components.shared.errors import BlockedError, InputError
 from kfp_ratchet.components.shared.journal import journal
 from kfp_ratchet.pipelines.cli import app
 from kfp_ratchet.pipelines.compile import continuous_training_yaml
+from kfp_ratchet.pipelines.declared import load_declared
 from kfp_ratchet.pipelines.pipeline_text import PipelineText
+from kfp_ratchet.pipelines.server.apply import apply
 from kfp_ratchet.pipelines.server.following import Following
 from kfp_ratchet.pipelines.server.objects import Run
-from kfp_ratchet.pipelines.submission import Target, in_progress
+from kfp_ratchet.pipelines.server.sides import both_sides
+from kfp_ratchet.pipelines.submission import Target, find_target, in_progress
 
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = """
 from kfp import dsl
 
@@ -99,6 +103,18 @@ def test_what_git_has_is_what_is_started(applied, double):
         == double.pipelines[0]["versions"][0]["pipeline_version_id"]
     )
     assert re.fullmatch(r"sum-up \d{4}-\d\d-\d\d \d\d:\d\d by hand", run["display_name"])
+
+
+def test_what_was_applied_with_digests_was_not_found(project, double, server):
+    def digest(reference: str) -> str:
+        return f"sha256:{'a' * 64}"
+
+    declared = load_declared(project / "pipelines.yaml")
+    apply(server, both_sides(declared, server, digest), prune=False)
+    with pytest.raises(InputError, match="no version with what Git says"):
+        find_target("sum-up", server, declared)
+    target = find_target("sum-up", server, declared, digest)
+    assert target.version_id and {image.partition("@")[2] for image in target.text.images} == {digest("")}
 
 
 def test_a_change_that_is_not_applied_ran_the_old_code(applied, project, double):
@@ -331,3 +347,22 @@ def test_logs_outlive_the_pods(ratchet, project, double, monkeypatch):
     assert "fix the source" in ratchet("runs", "logs", run, "validate")
     with pytest.raises(InputError, match="no step 'vaildate'"):
         ratchet("runs", "logs", run, "vaildate")
+
+
+def test_a_step_that_is_tried_again_is_shown_as_failed(ratchet, project, double, server):
+    double.execute = lambda run: blocked(project, double, run["run_id"])
+    run = ratchet("submit", "training.yaml", "--wait", "--json", code=5)["run"]
+    double.set_run(run, "RUNNING", {"pin": "SUCCEEDED", "validate": "RUNNING"})
+    records = Following(server, run, project).records()
+    assert (records["pin"].state, records["validate"].state) == ("succeeded", "running")
+
+
+def test_a_deleted_version_was_taken_for_the_newest(applied, double, server):
+    run = applied("submit", "sum-up", "-p", "a=1", "--json")["run"]
+    found = server.run(run)
+    server.delete_version(found.pipeline_id, found.version_id)
+    server.upload_version(found.pipeline_id, "other", "", (ROOT / "compiled" / "approve.yaml").read_text())
+    following = Following(server, run)
+    assert following.steps == []
+    assert following.store is None
+    assert "deleted" in following.blind
