@@ -37,7 +37,8 @@ Content is compared, not names: the digest of what the server returns with that 
 *newest* one does not have Git's content, since the UI offers the newest one and schedules without a version run it. So a `git revert`
 makes a new version with the old content. It is called `<commit>-<digest>`, with `-dirty` between when files were changed,
 `local-<digest>` without Git, and `-2`, `-3` at the end when the name is taken. Its description has the commit, when it was written, a
-link, owners, and the mark. `--pin-digests` names images by their digests, which is another content: give it to `diff` and `apply` alike.
+link, owners, and the mark. `--pin-digests` names images by their digests, which is another content: give it to `diff`, `apply`
+and `submit` alike.
 
 Times on a server have whole seconds, and of two versions in one second nobody can tell which is newer: `apply` waits for the next one.
 If someone else uploads other content at the same time, one of the two says so and ends with 3.

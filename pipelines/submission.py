@@ -108,7 +108,8 @@ def _declared(name: str, server: "Server", declared: "Declared", digest: Callabl
         what = "no version with what Git says" if pipeline else "no such pipeline yet"
         raise InputError(
             f"the server has {what} of {name}",
-            f"`ratchet server apply` uploads it; `ratchet submit {name}@VERSION` takes one that is there, a path sends the YAML along",
+            f"`ratchet server apply` uploads it (was it given --pin-digests? give it here, too); `ratchet submit {name}@VERSION` "
+            "takes one that is there, a path sends the YAML along",
         )
     experiment = next(
         (one.experiment for one in declared.pipelines[name].schedules.values() if one.experiment),

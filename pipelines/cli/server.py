@@ -1,6 +1,7 @@
 """`ratchet server`: what is on a Kubeflow Pipelines server, and making it what Git says."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,15 +71,29 @@ def apply(
 
     Example: ratchet server apply --server production --prune
     """
+    from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines.server.apply import apply as make_so
 
     there, sides = _sides(server, pipelines, pin_digests, adopt or [])
+    if prune and not sides.wanted:
+        raise InputError(
+            f"{pipelines} declares no pipeline: --prune would delete all that is of {sides.owner}",
+            "if that is what you want, delete them in the UI",
+        )
     if dry_run:
-        _tell_plan(there, sides, _plan(there, sides), as_json)
+        found = _plan(there, sides)
+        _tell_plan(there, sides, found, as_json)
+        if any(one.refused for one in found.differences):
+            raise typer.Exit(_FAILED)
         return
     console = Terminal(quiet=as_json)
 
     def say(done: "Done") -> None:
+        # What is half done is finished, whether or not anybody reads of it: rich ends the process when a pipe's reader has gone.
+        with suppress(OSError, SystemExit):
+            tell(done)
+
+    def tell(done: "Done") -> None:
         console.say(("✓", "green"), f" {done.what} {done.name}", *([(f"  {done.link}", "dim")] if done.link else []))
 
     applied = make_so(there, sides, prune, say)
@@ -95,7 +110,7 @@ def apply(
         typer.echo(json.dumps(told, indent=1))
     for notice in applied.notices:
         console.tell((notice, "yellow"))
-    if not applied.done and not applied.errors:
+    if not applied.done and not applied.errors and not applied.notices:
         console.say(_as_it_should_be(there, sides))
     loud = Terminal(stderr=True)
     for error in {one.message: one for one in applied.errors.values()}.values():
@@ -135,6 +150,7 @@ def _tell_plan(server: "Server", sides: "Sides", found: "Plan", as_json: bool) -
         return
     console = Terminal()
     if found.differences:
+        console.say((server.settings.url, "dim"))
         _tell_differences(console, found)
     else:
         console.say(_as_it_should_be(server, sides))

@@ -19,6 +19,8 @@ from kfp_ratchet.pipelines.server.plan import (
     orphaned_schedules,
     orphans,
     present_pipeline,
+    strangers,
+    to_take_over,
 )
 from kfp_ratchet.pipelines.server.recurring import Memory, Steps, begins_later, next_steps
 from kfp_ratchet.pipelines.server.schedules import ticks
@@ -96,7 +98,7 @@ class _Applying:
         self._sides = sides
         self._snapshot: Snapshot = sides.snapshot
         self._say = say
-        self._experiments = {name: one.id for name, one in sides.snapshot.experiments.items()}
+        self._experiments: dict[str, str] = {}
         self._applied = Applied()
         self._lost: UnreachableError | None = None
         """Why the server could not be reached: the others need not find out for themselves, each with all patience."""
@@ -110,7 +112,11 @@ class _Applying:
             if found
             for target in self._targets(wanted, *found)
         ]
+        for wanted, found in zip(self._sides.wanted.values(), settled, strict=True):
+            if found and (others := to_take_over(self._sides, wanted.name)):
+                self._without(wanted.name, others, undeletable(self._server, others, self._sides))
         self._schedules(targets)
+        self._applied.notices += strangers(self._sides)
         if prune:
             self._prune()
         else:
@@ -132,9 +138,10 @@ class _Applying:
 
     def _missing_experiments(self) -> list[str]:
         used = [schedule.experiment for one in self._sides.wanted.values() for schedule in one.schedules]
-        return [
-            name for name in dict.fromkeys([*self._sides.experiments, *used]) if name not in self._snapshot.experiments
-        ]
+        for name in dict.fromkeys([*self._sides.experiments, *used]):
+            if present := self._snapshot.experiment(name):
+                self._experiments[name] = present.id
+        return [name for name in dict.fromkeys([*self._sides.experiments, *used]) if name not in self._experiments]
 
     def _experiment(self, name: str) -> None:
         try:
@@ -191,7 +198,7 @@ class _Applying:
     def _target(
         self, wanted: WantedPipeline, schedule: WantedSchedule, pipeline: Pipeline, version: Version
     ) -> _Target:
-        experiment = self._snapshot.experiments.get(schedule.experiment)
+        experiment = self._snapshot.experiment(schedule.experiment)
         if experiment and experiment.archived:
             raise ServerError(
                 f"{schedule.name}: its experiment {schedule.experiment!r} is archived, and what runs there is out of sight",

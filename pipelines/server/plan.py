@@ -12,6 +12,7 @@ from kfp_ratchet.pipelines.pipeline_text import digest_of
 from kfp_ratchet.pipelines.server.objects import NewSchedule, Pipeline, Schedule, Trigger, Version
 from kfp_ratchet.pipelines.server.recurring import Steps, differences, next_steps, since
 from kfp_ratchet.pipelines.server.snapshot import Snapshot, marked
+from kfp_ratchet.pipelines.server.uploading import refuse_what_fails_later
 from kfp_ratchet.pipelines.server.wanted import WantedPipeline, WantedSchedule
 
 Kind = Literal["experiment", "pipeline", "version", "schedule"]
@@ -70,7 +71,7 @@ def plan(sides: Sides, undeletable: Callable[[], Collection[str]] = frozenset) -
     for wanted in sides.wanted.values():
         found += _pipeline(sides, wanted, undeletable, notices)
     found += orphans(sides)
-    return Plan(tuple(found), (*notices, *_strangers(sides)))
+    return Plan(tuple(found), (*notices, *strangers(sides)))
 
 
 def present_pipeline(sides: Sides, wanted: WantedPipeline) -> Pipeline | None:
@@ -142,7 +143,7 @@ def foreign_schedules(sides: Sides, pipeline: Pipeline) -> list[Schedule]:
 def _experiments(sides: Sides) -> Iterator[Difference]:
     used = {schedule.experiment for one in sides.wanted.values() for schedule in one.schedules}
     for name in dict.fromkeys([*sides.experiments, *sorted(used)]):
-        present = sides.snapshot.experiments.get(name)
+        present = sides.snapshot.experiment(name)
         if present is None:
             yield Difference("experiment", name, NONE, sides.experiments.get(name) or "used by a schedule", "create")
         elif present.archived and name in used:
@@ -178,9 +179,32 @@ def _pipeline(
             _newest(sides.snapshot, pipeline),
             wanted.version_name,
             "upload",
+            refused=_refusal(sides, wanted),
         )
+    for one in to_take_over(sides, wanted.name):
+        yield Difference("schedule", one.name, f"of {marked(one)[0]}", f"of {sides.owner}", "delete")
     for schedule in wanted.schedules:
         yield from _schedule(sides, wanted, schedule, pipeline, version, undeletable, notices)
+
+
+def _refusal(sides: Sides, wanted: WantedPipeline) -> str:
+    """Why apply does not upload; "" when it does."""
+    try:
+        refuse_what_fails_later(wanted.spec, wanted.name, sides.snapshot.server_version)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def to_take_over(sides: Sides, pipeline: str) -> list[Schedule]:
+    """Recurring runs of another owner's schedules of a pipeline that is adopted: ours take their place."""
+    if pipeline not in sides.adopt:
+        return []
+    return [
+        one
+        for one in sides.snapshot.schedules
+        if (whose := marked(one))[0] not in ("", sides.owner) and whose[1] == pipeline
+    ]
 
 
 def _newest(snapshot: Snapshot, pipeline: Pipeline | None) -> str:
@@ -203,7 +227,7 @@ def _schedule(
 ) -> Iterator[Difference]:
     snapshot = sides.snapshot
     present = snapshot.of_schedule(sides.owner, wanted.name, schedule.key)
-    experiment = snapshot.experiments.get(schedule.experiment)
+    experiment = snapshot.experiment(schedule.experiment)
     try:
         spans = schedule.spans(sides.zone, snapshot.now)
     except InputError as error:
@@ -356,12 +380,15 @@ def _orphaned_pipelines(sides: Sides) -> Iterator[Difference]:
         yield Difference("pipeline", one.name, "there", NONE, "delete with --prune", orphan=True, refused=refused)
 
 
-def _strangers(sides: Sides) -> Iterator[str]:
+def strangers(sides: Sides) -> Iterator[str]:
+    """Schedules of others that run one of our pipelines."""
     for name in sides.wanted:
         pipeline = sides.snapshot.pipelines.get(name)
         if pipeline is None:
             continue
         for one in foreign_schedules(sides, pipeline):
+            if one in to_take_over(sides, name):
+                continue
             owner = marked(one)[0]
             whose = f"of {owner}" if owner else "that nobody declared"
             yield f"{name} is also run by the schedule {one.name!r} {whose}: {'enabled' if one.enabled else 'paused'}"

@@ -14,6 +14,7 @@ from kfp_ratchet.pipelines.server.marks import Mark, described
 from kfp_ratchet.pipelines.server.objects import Run, Schedule
 from kfp_ratchet.pipelines.server.recurring import begins_later, since
 from kfp_ratchet.pipelines.server.snapshot import marked
+from kfp_ratchet.pipelines.server.wanted import owner_of
 
 if TYPE_CHECKING:
     from kfp_ratchet.pipelines.server.connection import Server
@@ -64,7 +65,7 @@ class Listed:
 
 def listed_schedules(schedules: Sequence[Schedule], declared: Declared | None) -> list[Listed]:
     """All schedules: those of a `pipelines.yaml` first, whether they are on the server or not."""
-    owner = declared.name if declared else ""
+    owner = owner_of(declared) if declared else ""
     wanted: Mapping[str, DeclaredSchedule] = {
         f"{name}/{key}": schedule
         for name, pipeline in (declared.pipelines if declared else {}).items()
@@ -92,9 +93,13 @@ def find_schedule(which: str, listed: Sequence[Listed]) -> Listed:
     Raises:
         InputError: There is none; names the nearest.
     """
+    named = [one for one in listed if one.name == which]
+    if len(named) > 1:
+        whose = "; ".join(f"of {one.owner or 'nobody'}: {', '.join(each.id for each in one.runs)}" for one in named)
+        raise InputError(f"there are {len(named)} schedules {which}: {whose}", "give the id of a recurring run")
+    if named:
+        return named[0]
     for one in listed:
-        if which == one.name:
-            return one
         if found := [each for each in one.runs if each.id == which]:
             return Listed(which, tuple(found), one.declared, one.owner)
     raise InputError(f"there is no schedule {which!r}", suggestion(which, [one.name for one in listed]))
@@ -109,6 +114,8 @@ def fire(server: "Server", schedule: Listed, now: datetime) -> Run:
     which = schedule.now_in_charge(now)
     if which is None:
         raise InputError(f"the schedule {schedule.name} is not on the server", "run `ratchet server apply` first")
+    if which.version_id and which.version_id not in {one.id for one in server.versions(which.pipeline_id)}:
+        raise InputError(f"the version that {schedule.name} runs was deleted", "run `ratchet server apply` first")
     mark = Mark.read(which.description) or Mark()
     name = which.name.removesuffix(begins_later(which))
     return server.create_run(

@@ -8,7 +8,7 @@ from kfp_ratchet.components.shared.names import suggestion
 from kfp_ratchet.pipelines.declared import Declared
 from kfp_ratchet.pipelines.server.plan import Sides
 from kfp_ratchet.pipelines.server.snapshot import take_snapshot
-from kfp_ratchet.pipelines.server.wanted import wanted_pipelines
+from kfp_ratchet.pipelines.server.wanted import owner_of, wanted_pipelines
 from kfp_ratchet.pipelines.time_zones import time_zone
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ def both_sides(
             )
     compiled = compiled_pipelines(declared, digest)
     wanted = wanted_pipelines(declared, {name: one.spec for name, one in compiled.items()})
+    owner = owner_of(declared)
     return Sides(
-        owner=declared.name,
+        owner=owner,
         wanted=wanted,
         experiments=declared.experiments,
-        snapshot=take_snapshot(server, wanted, declared.name),
+        snapshot=take_snapshot(server, wanted, owner),
         zone=time_zone(server.settings.time_zone),
         adopt=frozenset(adopt),
     )

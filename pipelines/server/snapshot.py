@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from kfp_ratchet.pipelines.declared import as_database
 from kfp_ratchet.pipelines.server.marks import Mark
 from kfp_ratchet.pipelines.server.objects import Experiment, Pipeline, Schedule, Version
 
@@ -39,6 +40,11 @@ class Snapshot:
     def newest(self, pipeline_id: str) -> Version | None:
         """The newest version of a pipeline; None without one, or when two are equally new and differ."""
         return the_newest(self.versions.get(pipeline_id, ()))
+
+    def experiment(self, name: str) -> Experiment | None:
+        """The one that the database takes for this name; None without one."""
+        same = (one for one in self.experiments.values() if as_database(one.name) == as_database(name))
+        return self.experiments.get(name) or next(same, None)
 
     def owner(self, pipeline: Pipeline) -> str:
         """Who a pipeline belongs to, by the newest mark that it or a version of it has; "" when nobody marked it."""
@@ -94,8 +100,14 @@ def owner(pipeline: Pipeline, versions: Iterable[Version]) -> str:
 
 
 def marked(schedule: Schedule) -> tuple[str, str, str]:
-    """Owner, pipeline and schedule that a recurring run's mark names; empty texts without one."""
+    """Owner, pipeline and schedule that a recurring run's mark names; empty texts without one.
+
+    A copy that someone made in the UI has the mark as well, and a name of its own: it is theirs.
+    """
     mark = Mark.read(schedule.description) or Mark()
+    ours = f"{mark.pipeline} {mark.schedule}"
+    if schedule.name != ours and not schedule.name.startswith(f"{ours} from "):
+        return "", "", ""
     return mark.owner, mark.pipeline, mark.schedule
 
 

@@ -6,10 +6,12 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from kfp_ratchet.components.shared.credentials import secret_in
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.crons import CronError
 from kfp_ratchet.pipelines.declared import Declared
 from kfp_ratchet.pipelines.declared_schedules import DeclaredSchedule, Span
+from kfp_ratchet.pipelines.pipeline_parameters import READABLE_BY_ALL
 from kfp_ratchet.pipelines.provenance import authored, provenance
 from kfp_ratchet.pipelines.server.marks import Mark, described
 from kfp_ratchet.pipelines.server.objects import NewSchedule
@@ -47,10 +49,16 @@ class Source:
     def lines(self) -> list[str]:
         """For people: commit, when it was written, and where to see it."""
         if not self.commit:
-            return ["From files that are in no commit."]
+            return ["From files of which Git tells no commit."]
         changed = ", with changes that are in no commit" if self.dirty else ""
         link = [f"{self.repository}/commit/{self.commit}"] if self.repository else []
         return [f"Commit {self.commit[:_COMMIT]} of {self.authored}{changed}.", *link]
+
+
+def owner_of(declared: Declared) -> str:
+    """Who a file's things on a server belong to: its name, and the repository that it is in, since others may choose the same name."""
+    repository = Source.of(declared.folder, declared.repository).repository
+    return f"{declared.name}@{repository.partition('://')[2]}" if repository else declared.name
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ def wanted_pipelines(declared: Declared, compiled: Mapping[str, "PipelineText"])
     Raises:
         InputError: A schedule gives its pipeline a parameter that does not fit; every such problem is told.
     """
-    source = Source.of(declared.folder, declared.repository)
+    source, owner = Source.of(declared.folder, declared.repository), owner_of(declared)
     found: dict[str, WantedPipeline] = {}
     problems: list[InputError] = []
     for name, one in declared.pipelines.items():
@@ -177,7 +185,9 @@ def wanted_pipelines(declared: Declared, compiled: Mapping[str, "PipelineText"])
             schedules.append(WantedSchedule(name, key, schedule, declared.experiment_of(name, schedule), parameters))
         owners = f"Owners: {', '.join(one.owners)}" if one.owners else ""
         about = "\n".join(filter(None, [one.description or spec.description, owners]))
-        found[name] = WantedPipeline(declared.name, name, spec, about, source, tuple(schedules))
+        if found_secret := secret_in(about):
+            problems.append(InputError(f"pipelines.{name}: description or owners hold {found_secret}", READABLE_BY_ALL))
+        found[name] = WantedPipeline(owner, name, spec, about, source, tuple(schedules))
     if problems:
         raise InputError(
             "\n".join(error.message for error in problems), next((each.remedy for each in problems if each.remedy), "")
