@@ -39,6 +39,13 @@ def _a_key(key: str) -> str:
     return key
 
 
+def _a_web_address(url: str) -> str:
+    # Not a pattern: what does not fit would be told, and may hold a token.
+    if url and not re.fullmatch(r"https?://[^\s@]+", url):
+        raise ValueError("must be a web address without user and password, such as https://github.com/example/delays")
+    return url
+
+
 # Not as a pattern, by which a JSON Schema would no longer say what is below the key.
 Key = Annotated[str, AfterValidator(_a_key)]
 OnServer = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_NAME)]
@@ -116,9 +123,8 @@ class Declared(BaseModel):
         "there is never touched.",
         examples=["delays"],
     )
-    repository: str = Field(
+    repository: Annotated[str, AfterValidator(_a_web_address)] = Field(
         default="",
-        pattern=r"^$|^https?://[^\s@]+$",
         description="Web address of the Git repository, for links; that of Git's origin when not given.",
         examples=["https://github.com/example/delays"],
     )

@@ -12,19 +12,21 @@ HEAD = """\
     ratchet schedule list                # state, when each is due, and whether it runs the version of Git
 
 `apply` may be run again at any time, be killed anywhere, and be run by two machines at once: the next one finishes, and a second one in
-a row does nothing. What fails for one pipeline does not keep the others; it ends with 3 then. `docs/pipelines.schema.json` lets an
+a row does nothing. What fails on the server for one pipeline does not keep the others, and it ends with 3 then; what is wrong in Git ends it
+with 2 before anything is done. `docs/pipelines.schema.json` lets an
 editor complete and check the file. Servers and credentials: `docs/servers.md`.
 
 ## What is ours
 
 A server keeps names and descriptions, and takes any name twice for runs and schedules. So the last line of each description that
-`apply` writes is a mark: `kfp-ratchet: owner=delays pipeline=flights schedule=nightly digest=sha256:... commit=...`. What has no mark
-of the file's `name` is never changed or deleted, whatever it is called. A schedule that someone made in the UI, or that carries another
-owner's mark, is told as a notice when it runs one of our pipelines.
+`apply` writes is a mark: `kfp-ratchet: owner=delays@github.com/example/delays pipeline=flights schedule=nightly digest=sha256:...`.
+The owner is the file's `name` and the repository that it is in (`repository`, else Git's origin), so that two teams who choose the same
+name do not take each other over. What has no mark of this owner is never changed or deleted, whatever it is called. A schedule that someone
+made or copied in the UI under a name of its own, or that carries another owner's mark, is told as a notice when it runs one of our pipelines.
 
 - A pipeline of the same name without our mark is refused. `ratchet server apply --adopt NAME` takes it over by a new version that
-  carries the mark: the description of a pipeline cannot be changed. An adopted pipeline is never deleted by `--prune`; its schedules
-  are.
+  carries the mark: the description of a pipeline cannot be changed. Schedules of its former owner are deleted, since ours take their
+  place. An adopted pipeline is never deleted by `--prune`; its schedules are. After a repository has moved, `--adopt` is the way as well.
 - Names are compared as the server's database does it: `Flights`, `flights` and `fl\u00edghts` are one name, and two of them are
   refused.
 - `--prune` deletes schedules first, then pipelines with their versions; runs stay. A pipeline that schedules of others run is not
@@ -47,6 +49,8 @@ Refused before anything is uploaded: a graph that leads nowhere and a credential
 and fail at each run), a YAML over 32 MiB, a parameter that the pipeline does not have or that has another type, and a pipeline that was
 compiled by a newer minor version of KFP than the server says it has (one that says `unknown` is not asked).
 
+A description, owners or the text of an experiment cannot be changed on a server: a new text comes with the next version.
+
 ## Schedules
 
 A recurring run cannot be edited. To change one, `apply` makes a new one that is disabled, disables the old one, enables the new one,
@@ -59,8 +63,9 @@ Deploy at another minute than the schedule's.
   it, so the old one stays disabled until its last run has ended, and the next `apply` deletes it. `max_concurrency` is counted for each
   recurring run: the first run of the new one does not wait for the last of the old one.
 - What somebody changes by hand is a difference and is repaired: a paused schedule is resumed (write `enabled: false` to keep it
-  paused), a copy is deleted.
-- A `start` that has passed is made up for with `catch_up` when the schedule is new on the server, never when it is replaced.
+  paused), a copy of the same name is deleted.
+- A `start` that has passed is made up for with `catch_up` when the schedule is new on the server, never when it is replaced. One that was
+  renamed, or deleted by hand, is new.
 - `every` keeps its hours when it is replaced: it is counted from `start`, or from midnight UTC of 1970-01-01.
 - Crons are what a server takes: five fields, or six with seconds first, names of months and days, `*`, `?`, ranges, steps, lists, or
   `@daily` and the like; no `L`, `W`, `#`. They are sent with six fields always.

@@ -75,7 +75,7 @@ def find_target(
     Raises:
         InputError: There is none such, or the server has no version with Git's content.
     """
-    if which.endswith((".yaml", ".yml", ".json")):
+    if which.endswith((".yaml", ".yml", ".json")) and not (declared and which in declared.pipelines):
         return Target(which, PipelineText.read(Path(which)), folder=Path(which).absolute().parent)
     if declared is not None and which in declared.pipelines:
         return _declared(which, server, declared, digest)

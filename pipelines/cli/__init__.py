@@ -96,7 +96,8 @@ def main() -> None:
             traceback.print_exc()
         code = _tell(error)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # It is None when it was closed before.
+            sys.stdout.flush()
     except OSError as error:
         # What could not be written is given up: Python would try again at its end, and exit with 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -123,7 +124,9 @@ def _tell(error: BaseException) -> int:
 
 def _print_error(message: str, remedy: str, code: int) -> None:
     if "--json" in sys.argv:
-        typer.echo(json.dumps({"error": message, "remedy": remedy, "exit_code": code}, indent=1))
+        # Standard error may be open where standard output is not.
+        with suppress(OSError):
+            typer.echo(json.dumps({"error": message, "remedy": remedy, "exit_code": code}, indent=1))
     console = Terminal(stderr=True)
     if message:
         console.say(("error:", "bold red"), " ", message)
@@ -138,7 +141,7 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, RatchetError):
         return error.message, error.remedy, error.exit_code
     if isinstance(error, _Interrupted):
-        return "interrupted", "start it again: finished steps come from the cache", _INTERRUPTED
+        return "interrupted", "start it again: what is done stays done", _INTERRUPTED
     if isinstance(error, UsageError):
         context = error.ctx
         return error.format_message(), f"see {context.command_path} --help" if context else "", error.exit_code

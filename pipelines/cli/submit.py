@@ -72,6 +72,7 @@ def submit(
 
     Example: ratchet submit flights -p trials=20 --follow
     """
+    from kfp_ratchet.components.shared.credentials import secret_in
     from kfp_ratchet.components.shared.errors import InputError
     from kfp_ratchet.pipelines.cli.server_options import connected
     from kfp_ratchet.pipelines.declared import load_declared
@@ -83,8 +84,14 @@ def submit(
         raise InputError("--summary and --junit tell how the run ended", "add --wait or --follow")
     with summaries(pipeline, summary, junit) as told:
         pairs = [each.partition("=") for each in parameter or []]
-        if wrong := next((each for each in pairs if not each[1]), None):
-            raise InputError(f"-p {wrong[0]!r} is not NAME=VALUE", "write e.g. -p trials=20")
+        # Not repeated: it may be a secret.
+        if wrong := next((at for at, each in enumerate(pairs, 1) if not each[1]), 0):
+            raise InputError(f"-p number {wrong} is not NAME=VALUE", "write e.g. -p trials=20")
+        if twice := [key for at, (key, *_) in enumerate(pairs) if key in [each[0] for each in pairs[:at]]]:
+            raise InputError(f"-p {twice[0]} is given twice", "give each parameter once")
+        for what, text in (("--name", name), ("--reason", reason), ("--pipeline-root", pipeline_root)):
+            if found := secret_in(text):
+                raise InputError(f"{what} holds {found}", "everyone who sees the run can read it: take it out")
         console = Terminal(quiet=as_json)
         there = connected(server, pipelines)
         declared = load_declared(pipelines) if pipelines.exists() else None
@@ -119,7 +126,9 @@ def submit(
         link = there.ui("run", run.id)
         console.say(("joined" if joined else "started", "bold"), f" {run.name}: run {run.id}", (f"  {link}", "dim"))
         if joined:
-            console.tell("the same was in progress already; --force starts another")
+            ignored = [what for what, text in (("--name", name), ("--experiment", experiment)) if text]
+            told_so = f"; {' and '.join(ignored)} are left as they are" if ignored else ""
+            console.tell(f"the same was in progress already{told_so}; --force starts another")
         if wait or follow:
             see_through(
                 there, run, declared.folder if declared else Path(), console, live=follow, as_json=as_json, told=told
@@ -143,6 +152,7 @@ def see_through(
     """Wait for a run's end, tell it, and end the command with its exit code."""
     from contextlib import nullcontext
 
+    from kfp_ratchet.components.shared.errors import RatchetError
     from kfp_ratchet.pipelines.cli.live import Board
     from kfp_ratchet.pipelines.server.following import Following
 
@@ -162,8 +172,12 @@ def see_through(
             ended = following.wait(board.show if board else lambda records: None, on_away)
     except BaseException as error:
         # What Ctrl-C raises is no Exception: the run goes on without us.
+        if isinstance(error, RatchetError):
+            error.message += f"; run {run.id} may go on"
         if isinstance(error, Exception):
             raise
+        if as_json:
+            typer.echo(json.dumps({"run": run.id, "detached": True, "link": there.ui("run", run.id)}, indent=1))
         console.say(f"\ndetached, the run goes on: ratchet runs attach {run.id}, or ratchet runs cancel {run.id}")
         raise typer.Exit(_INTERRUPTED) from None
     if as_json:

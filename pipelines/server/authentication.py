@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from requests import PreparedRequest
 from requests.auth import AuthBase
@@ -20,10 +21,11 @@ class Credentials(AuthBase):  # type: ignore[misc]
 
     Args:
         settings: Where the credentials lie.
+        url: Of the server: the usual places are for one that is asked by TLS, or within this machine or cluster.
     """
 
-    def __init__(self, settings: Authentication) -> None:
-        self._settings = _usual() if settings.is_default else settings
+    def __init__(self, settings: Authentication, url: str) -> None:
+        self._settings = _usual(url) if settings.is_default else settings
 
     @property
     def kind(self) -> str:
@@ -70,7 +72,13 @@ class Credentials(AuthBase):  # type: ignore[misc]
         raise TypeError("credentials are not to be stored")
 
 
-def _usual() -> Authentication:
+def _usual(url: str) -> Authentication:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    # A name without a dot, or a Service's, is found within the cluster alone.
+    is_near = host in ("127.0.0.1", "::1") or "." not in host or host.endswith((".svc", ".svc.cluster.local"))
+    if parts.scheme == "http" and not is_near:
+        return Authentication()
     if os.environ.get(TOKEN):
         return Authentication(token_env=TOKEN)
     named = os.environ.get(TOKEN_PATH, "")

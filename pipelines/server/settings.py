@@ -1,6 +1,7 @@
 """Where a Kubeflow Pipelines server is and how to speak to it: a section of `pipelines.yaml`, or the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -32,7 +33,15 @@ def _web_address(url: str) -> str:
         parts.port  # noqa: B018 - it is read to be checked
     except ValueError:
         raise ValueError("has a port that is no number from 0 to 65535") from None
-    return url.rstrip("/")
+    # Whoever copies it from the browser has the API's own path with it.
+    return re.sub(r"(/apis/v[0-9a-z]+)?/*$", "", url)
+
+
+def _a_variable(name: str) -> str:
+    # Not a pattern: what does not fit would be told, and may be the secret itself.
+    if not re.fullmatch(_VARIABLE, name):
+        raise ValueError("must be the name of an environment variable, such as KFP_TOKEN, and never the value itself")
+    return name
 
 
 def _known_zone(name: str) -> str:
@@ -41,7 +50,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-Variable = Annotated[str, Field(pattern=_VARIABLE)]
+Variable = Annotated[str, AfterValidator(_a_variable)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
@@ -150,6 +159,11 @@ def server_settings(which: str, declared: Mapping[str, ServerSettings]) -> Serve
         return declared[which]
     if "://" in which:
         return ServerSettings.at(which)
+    if ":" in which or "." in which:
+        raise InputError(
+            f"{which!r} is no server of pipelines.yaml, and no URL",
+            f"a URL begins with http:// or https://: http://{which}",
+        )
     if which:
         raise InputError(
             f"there is no server {which!r}",

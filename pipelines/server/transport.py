@@ -56,7 +56,7 @@ class Transport:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._credentials = Credentials(settings.auth)
+        self._credentials = Credentials(settings.auth, settings.url)
         # What may be repeated is tried for as long as patience lasts; a creation only where it surely was not done: when no connection
         # came about, or the server said that it is too busy.
         total = _tries(settings.patience)

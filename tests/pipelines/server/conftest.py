@@ -1,5 +1,6 @@
 """A server that answers as a recorded real one did."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from kfp_ratchet.pipelines.server.connection import Server
 from kfp_ratchet.pipelines.server.settings import ServerSettings
 from kfp_ratchet.testing.kfp_server import KfpServer
 
+sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def double() -> Iterator[KfpServer]:
-    with KfpServer() as server:
+    with KfpServer(pace=1) as server:
         yield server
 
 

@@ -1,13 +1,12 @@
 """apply, killed at each of its calls, cut off from its answers, and two of them at once: over HTTP, against the double."""
 
 import random
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from declared_project import NIGHTLY, Project, spec
 
 from kfp_ratchet.pipelines.pipeline_text import digest_of
 from kfp_ratchet.pipelines.server.apply import apply
@@ -15,9 +14,6 @@ from kfp_ratchet.pipelines.server.connection import Server
 from kfp_ratchet.pipelines.server.settings import ServerSettings
 from kfp_ratchet.pipelines.server.snapshot import marked
 from kfp_ratchet.testing.kfp_server import KfpServer
-
-sys.path.insert(0, str(Path(__file__).parent))
-from declared_project import NIGHTLY, Project, spec
 
 BERLIN = {**NIGHTLY, "time_zone": "Europe/Berlin"}
 

@@ -1,12 +1,11 @@
 """diff and apply, against a server that answers as a recorded real one did."""
 
-import sys
 from dataclasses import replace
 from datetime import UTC, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from declared_project import NIGHTLY, Project, spec
 
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.pipeline_text import digest_of
@@ -16,9 +15,6 @@ from kfp_ratchet.pipelines.server.objects import NewSchedule, Trigger
 from kfp_ratchet.pipelines.server.schedules import Listed
 from kfp_ratchet.pipelines.server.settings import ServerSettings
 from kfp_ratchet.testing.kfp_server import KfpServer
-
-sys.path.insert(0, str(Path(__file__).parent))
-from declared_project import NIGHTLY, Project, spec
 
 
 @pytest.fixture

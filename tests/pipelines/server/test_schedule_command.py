@@ -2,18 +2,14 @@
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import pytest
+from declared_project import NIGHTLY, Project
 from typer.testing import CliRunner
 
 from kfp_ratchet.components.shared.errors import InputError
 from kfp_ratchet.pipelines.cli import app
 from kfp_ratchet.testing.kfp_server import KfpServer
-
-sys.path.insert(0, str(Path(__file__).parent))
-from declared_project import NIGHTLY, Project
 
 
 @pytest.fixture
