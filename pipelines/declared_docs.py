@@ -12,7 +12,8 @@ HEAD = """\
     ratchet schedule list                # state, when each is due, and whether it runs the version of Git
 
 `apply` may be run again at any time, be killed anywhere, and be run by two machines at once: the next one finishes, and a second one in
-a row does nothing. What fails on the server for one pipeline does not keep the others, and it ends with 3 then; what is wrong in Git ends it
+a row does nothing. What fails on the server for one pipeline does not keep the others, and it ends with 3 then; what is wrong in
+Git ends it
 with 2 before anything is done. `docs/pipelines.schema.json` lets an
 editor complete and check the file. Servers and credentials: `docs/servers.md`.
 
@@ -21,8 +22,9 @@ editor complete and check the file. Servers and credentials: `docs/servers.md`.
 A server keeps names and descriptions, and takes any name twice for runs and schedules. So the last line of each description that
 `apply` writes is a mark: `kfp-ratchet: owner=delays@github.com/example/delays pipeline=flights schedule=nightly digest=sha256:...`.
 The owner is the file's `name` and the repository that it is in (`repository`, else Git's origin), so that two teams who choose the same
-name do not take each other over. What has no mark of this owner is never changed or deleted, whatever it is called. A schedule that someone
-made or copied in the UI under a name of its own, or that carries another owner's mark, is told as a notice when it runs one of our pipelines.
+name do not take each other over. What has no mark of this owner is never changed or deleted, whatever it is called. A schedule that
+someone made or copied in the UI under a name of its own, or that carries another owner's mark, is told as a notice when it runs one of
+our pipelines.
 
 - A pipeline of the same name without our mark is refused. `ratchet server apply --adopt NAME` takes it over by a new version that
   carries the mark: the description of a pipeline cannot be changed. Schedules of its former owner are deleted, since ours take their
