@@ -96,6 +96,7 @@ class Following:
     def __init__(self, server: "Server", run_id: str, folder: Path = Path()) -> None:
         self._server = server
         self._folder = folder
+        self._store: Store | None = None
         self.run = server.run(run_id)
         self.blind = ""
         """Why the journal cannot be read from here; "" as long as it can."""
@@ -130,9 +131,14 @@ class Following:
         """Whether it is a pipeline of ours, whose steps write down what they find."""
         return bool({"comp-pin", "comp-approve"} & set(self.spec.get("components", {})))
 
-    @cached_property
+    @property
     def store(self) -> "Store | None":
-        """The run's store, None where it cannot be reached from here: `blind` says why."""
+        """The run's store, None as long as it cannot be reached from here: `blind` says why. A folder is made by the first step."""
+        if self._store is None:
+            self._store = self._opened()
+        return self._store
+
+    def _opened(self) -> "Store | None":
         uri = self.parameter("store")
         if not self.keeps_journal:
             self.blind = (
@@ -140,15 +146,13 @@ class Following:
             )
         elif not uri:
             self.blind = "the run has no store"
+        elif "://" not in uri and not (self._folder / uri).is_dir():
+            self.blind = f"the run's store {uri} is a folder that is not on this machine"
         else:
             try:
                 from kfp_ratchet.components.shared.store import Store
 
-                local = "://" not in uri
-                if local and not (self._folder / uri).is_dir():
-                    self.blind = f"the run's store {uri} is a folder that is not on this machine"
-                    return None
-                return Store(str(self._folder / uri) if local else uri)
+                return Store(uri if "://" in uri else str(self._folder / uri))
             except ModuleNotFoundError as error:
                 self.blind = f"its store {uri} cannot be read without the Python package {error.name}: pip install 'kfp-ratchet[data]'"
             except RatchetError as error:
