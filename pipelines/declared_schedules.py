@@ -18,6 +18,8 @@ from kfp_ratchet.pipelines.time_zones import periods, time_zone
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR = 9000
+"""The calendar ends soon after: what counts on from there would leave it."""
 _SECOND = timedelta(seconds=1)
 _CHANGES = 2
 """How many changes of clocks ahead there are recurring runs for: about a year."""
@@ -97,8 +99,8 @@ class DeclaredSchedule(BaseModel):
     @field_validator("start", "end")
     @classmethod
     def _is_a_time(cls, text: str) -> str:
-        if text:
-            _instant(text, UTC)
+        if text and _instant(text, UTC).year > _LAST_YEAR:
+            raise ValueError(f"{text} is after the year {_LAST_YEAR}")
         return text
 
     @model_validator(mode="after")

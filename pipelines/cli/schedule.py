@@ -170,11 +170,14 @@ def _row(server: "Server", sides: "Sides | None", one: "Listed") -> dict[str, An
     from kfp_ratchet.pipelines.time_zones import time_zone
 
     now = sides.snapshot.now if sides else server.health().now or datetime.now(UTC)
-    due = next(one.due(time_zone(server.settings.time_zone), now), None) if one.state != "paused" else None
+    which = one.now_in_charge(now)
+    # What is due is what the server will do, whatever Git says.
+    fires = which is not None and which.enabled
+    due = next(one.due(time_zone(server.settings.time_zone), now), None) if fires else None
     return {
         "name": one.name,
-        "shown": which.name if (which := one.now_in_charge(now)) else "",
-        "state": one.state,
+        "shown": which.name if which else "",
+        "state": one.state if which or not one.runs else "not there now",
         "next": _clock(due) if due else "",
         "version": _version(sides, one, now),
         "owner": one.owner,

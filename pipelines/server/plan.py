@@ -301,6 +301,9 @@ def _changed(
         return Difference("schedule", schedule.name, "paused", "enabled", "resume")
     if steps.disable and not schedule.declared.enabled:
         return Difference("schedule", schedule.name, "enabled", "paused", "pause")
+    if steps.create:
+        missing = counted(len(steps.create), "recurring run")
+        return Difference("schedule", schedule.name, f"{missing} missing", _when(schedule), "create")
     surplus = counted(len(steps.disable or steps.delete), "recurring run")
     return Difference("schedule", schedule.name, f"{surplus} too many", _when(schedule), "delete")
 

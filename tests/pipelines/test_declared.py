@@ -59,6 +59,7 @@ def test_a_whole_file_is_read(write):
         ("every: 6h", 'every: 6h, cron: "@daily"', 9, "give either cron or every"),
         ("every: 6h", "every: 6h, max_concurrency: 11", 9, "less than or equal to 10"),
         ("every: 6h", "every: 6h, start: 2026-13-01", 9, "is not an ISO date"),
+        ("every: 6h", "every: 6h, start: 9999-12-31", 9, "after the year 9000"),
         ("every: 6h", "every: 6h, start: 2026-12-02, end: 2026-12-01", 9, "is not after start"),
         ("every: 6h", "every: 6h, catchup: true", 9, "did you mean 'catch_up'"),
         ("hourly:", "Hourly:", 9, "lower case"),

@@ -1,6 +1,7 @@
 """Whose is what on a server that several people use: nobody's work is taken, changed or deleted by mistake."""
 
 import io
+import json
 import subprocess
 from dataclasses import replace
 
@@ -173,3 +174,14 @@ def test_json_in_a_full_disk_said_nothing(in_folder, monkeypatch, capsys):
     monkeypatch.setattr(cli.sys, "stdout", Full())
     cli._print_error("the message", "the remedy", 3)
     assert "the message" in capsys.readouterr().err
+
+
+def test_a_schedule_without_its_present_part_was_called_enabled(in_folder, server, monkeypatch):
+    in_folder.pipelines["flights"]["schedules"]["nightly"] = {**NIGHTLY, "time_zone": "Europe/Berlin"}
+    in_folder.apply(server)
+    now = min(server.schedules(), key=lambda one: " from " in one.name)
+    server.delete_schedule(now.id)
+    [row] = json.loads(CliRunner().invoke(app, ["schedule", "list", "--json"]).stdout)
+    assert (row["state"], row["next"]) == ("not there now", "")
+    [difference] = in_folder.plan(server).differences
+    assert (difference.on_server, difference.action) == ("1 recurring run missing", "create")
