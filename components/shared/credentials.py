@@ -34,7 +34,7 @@ _NAMED = re.compile(
     r"""\s*(?:=|:)\s*(?P<quote>["']?)(?P<value>[^"'\s&;,(){}\[\]$<>]{4,})(?P<rest>.?)""",
     re.IGNORECASE,
 )
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\]+")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s\"'<>\\]+")
 _PASSWORD = re.compile(r"://[^\s/:@]+:(?!//|\d+(/|$))[^@\s]+@")
 """Up to the @, since secret keys may hold a slash, where URIs otherwise end their host; a number before a slash is a port."""
 _AWS_SECRET = re.compile(r"[A-Za-z0-9/+]{40}")

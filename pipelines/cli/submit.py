@@ -13,6 +13,8 @@ from kfp_ratchet.pipelines.cli.summaries import JunitOption, Summaries, SummaryO
 from kfp_ratchet.pipelines.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from kfp_ratchet.pipelines.server.connection import Server
     from kfp_ratchet.pipelines.server.following import Ended
     from kfp_ratchet.pipelines.server.objects import Run
@@ -115,16 +117,10 @@ def submit(
                 pipeline_root=pipeline_root,
                 service_account=service_account,
             )
-            other = None if force else in_progress(target, values, there.runs(states=("PENDING", "RUNNING")))
-            if other is not None and other.id != run.id:
-                console.tell(
-                    (
-                        f"the same was started in the same moment: {other.id}; neither harms the other, `ratchet runs cancel` ends one",
-                        "yellow",
-                    )
-                )
         link = there.ui("run", run.id)
         console.say(("joined" if joined else "started", "bold"), f" {run.name}: run {run.id}", (f"  {link}", "dim"))
+        if not joined and not force:
+            _tell_of_a_twin(console, there, run, lambda runs: in_progress(target, values, runs))
         if joined:
             ignored = [what for what, text in (("--name", name), ("--experiment", experiment)) if text]
             told_so = f"; {' and '.join(ignored)} are left as they are" if ignored else ""
@@ -137,6 +133,25 @@ def submit(
             typer.echo(json.dumps({"run": run.id, "name": run.name, "joined": joined, "link": link}, indent=1))
         else:
             console.say(f"follow it: ratchet runs attach {run.id}")
+
+
+def _tell_of_a_twin(
+    console: Terminal, there: "Server", run: "Run", same: "Callable[[Sequence[Run]], Run | None]"
+) -> None:
+    """Say it if another command started the same in the same moment. The run is started: no failure of this look may end the command."""
+    from kfp_ratchet.pipelines.server.errors import ServerError
+
+    try:
+        other = same(there.runs(states=("PENDING", "RUNNING")))
+    except ServerError:
+        return
+    if other is not None and other.id != run.id:
+        console.tell(
+            (
+                f"the same was started in the same moment: {other.id}; neither harms the other, `ratchet runs cancel` ends one",
+                "yellow",
+            )
+        )
 
 
 def see_through(

@@ -1,5 +1,6 @@
 """What goes wrong around a run that is started or followed from a terminal."""
 
+import json
 import os
 import subprocess
 import sys
@@ -79,3 +80,12 @@ def test_a_refusal_with_500_left_no_run_and_no_success(project, double):
     assert done.returncode == 3, done.stdout + done.stderr
     assert "lint" in done.stderr + done.stdout
     assert not double.runs
+
+
+def test_a_run_that_was_started_was_not_told_of_when_the_next_call_failed(project, double):
+    servers = f"{{s: {{url: '{double.url}', patience: 0.2}}}}"
+    (project / "pipelines.yaml").write_text(f"name: me\nservers: {servers}\npipelines: {{}}\n")
+    double.execute = lambda run: double.fail("GET", r"/runs$", status=500, times=99)
+    done = ratchet("submit", "training.yaml", "--server", "s", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["run"] == double.runs[0]["run_id"]
