@@ -8,6 +8,8 @@ import codecs
 import contextlib
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,8 @@ def run_container(client: Any, image: str, command: list[str], volumes: dict[str
         # Who may use the socket may do anything on this machine, so no step gets it that runs the user's code.
         arguments["mounts"] = [*arguments["mounts"], _mount(_socket(), _SOCKET)]
         arguments["group_add"] = [*arguments["group_add"], str(Path(_socket()).stat().st_gid)]
+    if _over.is_set():
+        raise RuntimeError("the run is being ended")
     container = client.containers.create(image=image, command=command, volumes=volumes, **arguments)
     try:
         output = container.attach(stream=True, stdout=True, stderr=True)
@@ -204,6 +208,19 @@ def run_container(client: Any, image: str, command: list[str], volumes: dict[str
         return int(container.wait()["StatusCode"])
     finally:
         _remove(container)
+
+
+_over = threading.Event()
+_MAKING_SECONDS = 1.0
+"""How long Docker may take to make a container."""
+
+
+def end_for_good(folder: Path) -> None:
+    """End all containers of the run of this process, and let no other begin: also the one that is being made just now."""
+    _over.set()
+    end(folder)
+    time.sleep(_MAKING_SECONDS)
+    end(folder)
 
 
 def end(folder: Path, steps: Sequence[psutil.Process] = ()) -> None:

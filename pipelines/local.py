@@ -124,5 +124,5 @@ def end_with_parent(first: Callable[[], None] = lambda: None) -> None:
 if __name__ == "__main__":
     run_folder = Path(sys.argv[1])
     asked = Request.model_validate_json((run_folder / "request.json").read_text())
-    end_with_parent((lambda: containers.end(run_folder)) if asked.containers else lambda: None)
+    end_with_parent((lambda: containers.end_for_good(run_folder)) if asked.containers else lambda: None)
     execute(asked, run_folder)
